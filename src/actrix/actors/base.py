@@ -1,0 +1,34 @@
+"""What all actors share: how they see, and the record of a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from actrix.nets.encoder import Encoder
+from actrix.spec import Spec
+
+
+@dataclass(frozen=True)
+class Action:
+    """A decision for B observations."""
+
+    action: Tensor  # [B, A] canonical
+    logp: Tensor | None = None  # [B] log-probability (density in canonical units) of the action
+
+
+class Actor(nn.Module):
+    """Base of the actors. `act(obs [B, D], mode, mask) -> Action`; mode "sample" explores, "mean" does not."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.encoder = Encoder(spec)
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        raise NotImplementedError
+
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
+        """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
+        raise NotImplementedError

@@ -1,0 +1,61 @@
+"""Categorical actors: one or several independent choices, with masks for what is not allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from actrix.actors.base import Action, Actor
+from actrix.nets.mlp import MLP
+from actrix.spec import Choices, Spec
+
+
+def choose(logits: Tensor) -> Tensor:
+    """Draw from softmax(logits) by the Gumbel trick: [..., C] -> [...] int64."""
+    return (logits - torch.empty_like(logits).exponential_().log()).argmax(-1)
+
+
+def forbid(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits with what the mask (True = legal) forbids at -inf; a row that forbids all is left free."""
+    if mask is None:
+        return logits
+    return torch.where(mask | ~mask.any(-1, keepdim=True), logits, torch.full_like(logits, -torch.inf))
+
+
+class Categorical(Actor):
+    """Independent softmax choices: K of them, sizes[k] options each (a MultiBinary bit is a choice of 2)."""
+
+    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
+        super().__init__(spec)
+        assert isinstance(spec.action, Choices)
+        self.sizes = spec.action.sizes
+        self.net = MLP(self.encoder.size, hidden, sum(self.sizes), activation, orthogonal=orthogonal, head_gain=0.01)
+
+    def logps(self, obs: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Log-probabilities of every option of each choice: K tensors [..., sizes[k]]."""
+        logits = self.net(self.encoder(obs)).split(self.sizes, -1)
+        masks = [None] * len(self.sizes) if mask is None else mask.split(self.sizes, -1)
+        return [F.log_softmax(forbid(x, m), -1) for x, m in zip(logits, masks)]
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        logps = self.logps(obs, mask)
+        picks = [x.argmax(-1) if mode == "mean" else choose(x) for x in logps]
+        logp = sum(x.gather(-1, p[..., None])[..., 0] for x, p in zip(logps, picks))
+        return Action(torch.stack(picks, -1), logp)  # type: ignore[arg-type]
+
+    def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy of given choices [..., K], both [...]."""
+        logps = self.logps(obs, mask)
+        logp = sum(x.gather(-1, action[..., k : k + 1])[..., 0] for k, x in enumerate(logps))
+        entropy = sum(-(x.exp() * x.masked_fill(x == -torch.inf, 0.0)).sum(-1) for x in logps)
+        return logp, entropy  # type: ignore[return-value]
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.evaluate(obs, action)[0]
+
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
+        logp = self.log_prob(obs, action)
+        return -(logp if weight is None else logp * weight).mean()

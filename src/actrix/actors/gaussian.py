@@ -1,0 +1,98 @@
+"""Gaussian actors for boxes: squashed (SAC) and plain (PPO)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actrix.actors.base import Action, Actor
+from actrix.nets.mlp import MLP
+from actrix.spec import Spec
+
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+def gaussian_logp(noise: Tensor, log_std: Tensor) -> Tensor:
+    """log N(mean + std * noise; mean, std) summed over actions: [..., A] -> [...]."""
+    return -(0.5 * noise.square() + log_std + HALF_LOG_TAU).sum(-1)
+
+
+def squash_correction(u: Tensor) -> Tensor:
+    """sum_i log(1 - tanh(u_i)^2), stable for any u: [..., A] -> [...] (SAC v2, appendix C)."""
+    return (2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(-1)
+
+
+class SquashedGaussian(Actor):
+    """a = tanh(u), u ~ N(mean(s), std(s)); densities are of the canonical action in (-1, 1)^A."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int],
+        activation: str = "relu",
+        log_std_range: tuple[float, float] = (-20.0, 2.0),
+    ) -> None:
+        super().__init__(spec)
+        self.net = MLP(self.encoder.size, hidden, 2 * spec.action_size, activation)
+        self.log_std_range = log_std_range
+
+    def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before squashing, both [B, A]."""
+        mean, log_std = self.net(self.encoder(obs)).chunk(2, -1)
+        return mean, log_std.clamp(*self.log_std_range)
+
+    def sample(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Reparameterised action [B, A] and its log-density [B]."""
+        mean, log_std = self.distribution(obs)
+        noise = torch.randn_like(mean)
+        u = mean + log_std.exp() * noise
+        return torch.tanh(u), gaussian_logp(noise, log_std) - squash_correction(u)
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Log-density [B] of canonical actions; they are pulled inside (-1, 1) by 1e-6 to invert tanh."""
+        mean, log_std = self.distribution(obs)
+        u = torch.atanh(action.clamp(-1 + 1e-6, 1 - 1e-6))
+        return gaussian_logp((u - mean) * (-log_std).exp(), log_std) - squash_correction(u)
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        if mode == "mean":
+            return Action(torch.tanh(self.distribution(obs)[0]))
+        return Action(*self.sample(obs))
+
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
+        logp = self.log_prob(obs, action)
+        return -(logp if weight is None else logp * weight).mean()
+
+
+class Gaussian(Actor):
+    """a ~ N(mean(s), std), unbounded; std is one learned number per action, not a function of s (PPO)."""
+
+    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", log_std: float = 0.0) -> None:
+        super().__init__(spec)
+        self.net = MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((spec.action_size,), log_std))
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        mean = self.net(self.encoder(obs))
+        if mode == "mean":
+            return Action(mean)
+        noise = torch.randn_like(mean)
+        return Action(mean + self.log_std.exp() * noise, gaussian_logp(noise, self.log_std))
+
+    def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
+        mean = self.net(self.encoder(obs))
+        logp = gaussian_logp((action - mean) * (-self.log_std).exp(), self.log_std)
+        entropy = (self.log_std + HALF_LOG_TAU + 0.5).sum()
+        return logp, entropy.expand_as(logp)
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.evaluate(obs, action)[0]
+
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
+        logp = self.log_prob(obs, action)
+        return -(logp if weight is None else logp * weight).mean()

@@ -1,0 +1,133 @@
+"""The Python face of the command line: the same objects, no second API."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actrix import registry
+from actrix.errors import unknown
+from actrix.run import regimes
+from actrix.run.folder import RunFolder
+from actrix.run.learner import Learner
+from actrix.run.policy import LanguagePolicy, Policy
+from actrix.run.progress import Bar
+from actrix.run.trainer import RunOptions, Trainer, undescribe
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run."""
+
+    folder: Path
+    step: int
+    evaluation: dict[str, Any]  # scores, mean, low, high of the final policy
+    seconds: float
+
+
+def train(
+    system: str,
+    env: str | None = None,
+    *,
+    task: str | None = None,
+    folder: Path | str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Train a system and return its result.
+
+    `settings` are fields of `RunOptions` (steps, seed, workers, device, ...) or of the system's own Config
+    (rate, discount, ...); an unknown one raises ActrixError with the nearest names.
+    """
+    entry = registry.load(system)
+    of_run = {f.name for f in dataclasses.fields(RunOptions)}
+    of_config = {f.name for f in dataclasses.fields(entry.config)}
+    for name in settings:
+        if name not in of_run | of_config:
+            raise unknown("setting", name, of_run | of_config)
+    options = RunOptions(env=env, task=task, **{k: v for k, v in settings.items() if k in of_run})
+    config = entry.config(**{k: v for k, v in settings.items() if k in of_config})
+    where = Path(folder) if folder is not None else new_folder(system, env or str(task), options.seed)
+    return finish(Trainer.start(system, options, config, where), quiet)
+
+
+def resume(folder: Path | str, steps: int | None = None, quiet: bool = False) -> Result:
+    """Continue a run from its newest checkpoint to its budget (or to `steps`)."""
+    return finish(Trainer.resume(folder, steps), quiet)
+
+
+def finish(trainer: Trainer, quiet: bool = False) -> Result:
+    """Drive a trainer to its end under a progress bar."""
+    import time
+
+    began = time.monotonic()
+    options = trainer.options
+    evaluation: dict[str, Any] = {}
+    label = f"{trainer.system} on {options.env or options.task}"
+    try:
+        with Bar(options.steps, trainer.step, trainer.regime.unit, quiet, label) as bar:
+            bar.say(trainer.engine.explanation)
+            trainer.regime.say = bar.say
+            for report in trainer:
+                notes = {}
+                if report.episodes:
+                    notes["return"] = f"{report.episodes[-1][1]:,.1f}"
+                if report.evaluation is not None:
+                    evaluation = report.evaluation
+                    notes["score"] = f"{evaluation['mean']:,.2f}"
+                bar.update(report.step, **notes)
+        if not evaluation:  # the budget was already spent
+            evaluation = trainer.evaluate()
+    finally:
+        trainer.close()
+    assert trainer.folder is not None
+    return Result(trainer.folder.path, trainer.step, evaluation, time.monotonic() - began)
+
+
+def new_folder(system: str, name: str, seed: int) -> Path:
+    """runs/<system>-<task>-s<seed>[-n], the first that is not taken."""
+    base = "-".join((system, "".join(c if c.isalnum() or c in "-." else "_" for c in name), f"s{seed}"))
+    path, n = Path("runs") / base, 1
+    while path.exists():
+        n += 1
+        path = Path("runs") / f"{base}-{n}"
+    return path
+
+
+def load_learner(folder: Path | str) -> tuple[Learner, regimes.Regime, dict[str, Any]]:
+    """The learner of a run at its newest checkpoint, its regime, and its configuration."""
+    run = RunFolder(folder)
+    data = run.config()
+    _, tensors, _ = run.restore()
+    entry, options, config, _ = undescribe(data)
+    regime = regimes.make(entry, options, config)
+    try:
+        learner = regime.learner(entry.learner, config, options.seed)
+        learner.restore(tensors)
+    except BaseException:
+        regime.close()
+        raise
+    return learner.eval(), regime, data
+
+
+def load(folder: Path | str) -> Policy | LanguagePolicy:
+    """The trained policy of a run: `policy.act(obs) -> action`, or `policy.act(prompt) -> text` for language."""
+    learner, regime, _ = load_learner(folder)
+    policy = regime.policy(learner)
+    regime.close()
+    return policy
+
+
+def evaluate(folder: Path | str, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
+    """Scores of a run's policy from fixed starts: scores, mean and its 95 % interval."""
+    from actrix.rng import seed_of, torch_stream
+
+    learner, regime, data = load_learner(folder)
+    try:
+        with torch_stream(seed, "evaluate"):
+            scores = regime.evaluate(learner, episodes, seed_of(seed, "evaluation"))
+    finally:
+        regime.close()
+    return {"system": data["system"], "env": data["env"], "task": data["task"], "episodes": episodes, **scores}

@@ -1,0 +1,29 @@
+"""actrix export FOLDER --out FILE.onnx [--json]"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from actrix.cli import emit, parse
+
+
+@dataclass(frozen=True)
+class Args:
+    folder: tyro.conf.Positional[Path]  # run folder
+    out: Path  # the ONNX file to write
+    json: bool = False  # print one JSON document, and nothing else
+
+
+def run(argv: list[str]) -> None:
+    args = parse(Args, argv, "export")
+    from actrix.deploy.onnx import export
+
+    result = export(args.folder, args.out)
+    if args.json:
+        emit(result)
+    else:
+        print(f"{result['file']}  ({result['bytes']:,} bytes)")
+        print(f"checked on {result['checked']:,} observations: largest difference {result['difference']:.2e}")

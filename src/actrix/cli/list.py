@@ -1,0 +1,22 @@
+"""actrix list [--json]"""
+
+from __future__ import annotations
+
+from actrix import registry
+from actrix.cli import emit, table
+from actrix.errors import ActrixError
+
+
+def run(argv: list[str]) -> None:
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: actrix list [--json]\n\nlist the systems: name, family, paper, spaces, claim, one line")
+        return
+    if [a for a in argv if a != "--json"]:
+        raise ActrixError(f"actrix list takes no {argv[0]!r}", "only --json", misuse=True)
+    entries = registry.catalogue().values()
+    if "--json" in argv:
+        emit([registry.describe(e) for e in entries])
+        return
+    rows = [["system", "family", "paper", "acts in", "claim", ""]]
+    rows += [[e.slug, e.family, e.paper, ", ".join(e.acts), e.verdict, e.title] for e in entries]
+    print(table(rows))

@@ -1,0 +1,25 @@
+"""actrix resume FOLDER [--steps N] [--json]"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from actrix.cli import parse
+
+
+@dataclass(frozen=True)
+class Args:
+    folder: tyro.conf.Positional[Path]  # run folder
+    steps: int | None = None  # new budget; by default the run's own
+    json: bool = False  # print the result as one JSON document, and nothing else
+
+
+def run(argv: list[str]) -> None:
+    args = parse(Args, argv, "resume")
+    from actrix import api
+    from actrix.cli.train import print_result
+
+    print_result(api.resume(args.folder, args.steps, quiet=args.json), args.json)

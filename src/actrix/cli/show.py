@@ -1,0 +1,30 @@
+"""actrix show SYSTEM"""
+
+from __future__ import annotations
+
+import json
+
+from actrix import registry
+from actrix.cli import emit, table
+from actrix.errors import ActrixError
+
+
+def run(argv: list[str]) -> None:
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: actrix show SYSTEM [--json]\n\none system: idea, equations, configuration, paper, claim")
+        return
+    slugs = [a for a in argv if a != "--json"]
+    if len(slugs) != 1 or slugs[0].startswith("-"):
+        raise ActrixError("show which system?", "actrix show SYSTEM; `actrix list` names them", misuse=True)
+    entry = registry.find(slugs[0])
+    result = registry.RESULTS / f"{entry.slug}.json"
+    claim = json.loads(result.read_text()) if result.is_file() else None
+    if "--json" in argv:
+        fields = [f.__dict__ for f in entry.fields]
+        emit({**registry.describe(entry), "text": entry.text, "config": fields, "result": claim})
+        return
+    print(f"{entry.title}\n\n{entry.text}\n\nconfiguration (actrix train {entry.slug} --FIELD VALUE)\n")
+    print(table([[f"  --{f.name.replace('_', '-')}", f.default, f.meaning] for f in entry.fields]))
+    print(f"\nacts in  {', '.join(entry.acts)}\npaper    {entry.paper}\nclaim    {entry.verdict}")
+    if claim is not None:
+        print(f"         {claim['claim']}\n         {claim['finding']}")

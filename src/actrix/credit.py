@@ -1,0 +1,105 @@
+"""From rewards and values to advantages and targets: pure functions of tensors, no parameters, no state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
+    """One-step target r + discount * (1 - terminated) * V(next). All [B]; truncation still bootstraps."""
+    return reward + discount * torch.where(terminated, 0.0, next_value)
+
+
+@torch.no_grad()
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    discount: float,
+    decay: float,
+    action_mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation. All inputs [B, T]; returns (advantage, value target), both [B, T].
+
+    delta_t = r_t + discount (1 - terminated_t) V(next_t) - V_t;  A_t = delta_t + discount * decay * A_{t+1}, where
+    the recursion stops at an episode's end of either kind. Where `action_mask` is False (a step in which the
+    actor decided nothing: an observation token, a reset row) the step has advantage 0 and the recursion passes
+    over it: its reward is credited to the last decision before it. Source: Schulman et al. 2016, eq. 16.
+    """
+    if action_mask is None or bool(action_mask.all()):
+        delta = bootstrap(reward, terminated, next_value, discount) - value
+        keep = discount * decay * (~(terminated | truncated)).to(reward.dtype)
+        advantage, running = torch.empty_like(delta), torch.zeros_like(delta[:, 0])
+        for t in reversed(range(reward.shape[1])):
+            running = torch.addcmul(delta[:, t], keep[:, t], running)
+            advantage[:, t] = running
+        return advantage, advantage + value
+    acts = action_mask.bool()
+    advantage = torch.zeros_like(reward)
+    running = torch.zeros_like(reward[:, 0])  # A of the next decision
+    ahead = torch.zeros_like(running)  # V of the next decision, where masked steps lie between
+    carried = torch.zeros_like(running)  # rewards of the masked steps since
+    pending = torch.zeros_like(acts[:, 0])  # True where masked steps follow: their reward and value stand in
+    for t in reversed(range(reward.shape[1])):
+        ended = terminated[:, t] | truncated[:, t]
+        carried = torch.where(ended, torch.zeros_like(carried), carried)
+        follows = torch.where(pending & ~ended, ahead, next_value[:, t])
+        running = torch.where(ended, torch.zeros_like(running), running)
+        delta = reward[:, t] + carried + discount * torch.where(terminated[:, t], 0.0, follows) - value[:, t]
+        here = delta + discount * decay * running
+        advantage[:, t] = torch.where(acts[:, t], here, 0.0)
+        # a masked step hands on what lies after it; an acting step becomes what lies after
+        carried = torch.where(acts[:, t], 0.0, carried + reward[:, t])
+        running = torch.where(acts[:, t], here, running)
+        ahead = torch.where(acts[:, t], value[:, t], torch.where(terminated[:, t], 0.0, follows))
+        pending = ~acts[:, t]
+    return advantage, torch.where(acts, advantage + value, value)
+
+
+@torch.no_grad()
+def n_step(reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, discount: float) -> Tensor:
+    """Discounted return to the end of the row, bootstrapped where it is cut. All [B, T] -> [B, T]."""
+    target = torch.zeros_like(reward)
+    running = next_value[:, -1]
+    for t in reversed(range(reward.shape[1])):
+        running = torch.where(truncated[:, t], next_value[:, t], running)
+        running = reward[:, t] + discount * torch.where(terminated[:, t], 0.0, running)
+        target[:, t] = running
+    return target
+
+
+@torch.no_grad()
+def group(score: Tensor, group: Tensor, normalise: bool = True, leave_one_out: bool = False) -> Tensor:
+    """Advantage of each answer within its prompt's group: [B] -> [B]. NaN scores (no verdict) get 0 and are
+    left out of the baseline.
+
+    (s - mean) / (std + 1e-6) as in GRPO (2402.03300) eq. 1-3; without `normalise`, s - mean (2503.20783);
+    `leave_one_out` takes the mean of the others (RLOO, 2402.14740).
+    """
+    known = score.isfinite()
+    s = torch.where(known, score, torch.zeros_like(score))
+    groups = int(group.max()) + 1
+    zeros = torch.zeros(groups, dtype=s.dtype, device=s.device)
+    count = zeros.index_add(0, group, known.to(s.dtype))
+    total = zeros.index_add(0, group, s)
+    if leave_one_out:
+        n = count[group]
+        baseline = (total[group] - s) / (n - 1).clamp(min=1)
+        return torch.where(known & (n > 1), s - baseline, torch.zeros_like(s))
+    centred = torch.where(known, s - (total / count.clamp(min=1))[group], torch.zeros_like(s))
+    if not normalise:
+        return centred
+    variance = zeros.index_add(0, group, centred.square()) / (count - 1).clamp(min=1)
+    return centred / (variance.sqrt()[group] + 1e-6)
+
+
+def standardise(advantage: Tensor, mask: Tensor | None = None) -> Tensor:
+    """(A - mean) / (std + 1e-8) over the steps that count; any shape."""
+    m = torch.ones_like(advantage) if mask is None else mask.to(advantage.dtype)
+    count = m.sum().clamp(min=2)
+    mean = (advantage * m).sum() / count
+    variance = ((advantage - mean).square() * m).sum() / (count - 1)
+    return (advantage - mean) / (variance.sqrt() + 1e-8)

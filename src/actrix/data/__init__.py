@@ -1,0 +1,1 @@
+"""Typed batches, replay, datasets."""

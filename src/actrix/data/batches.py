@@ -1,0 +1,77 @@
+"""Batches: frozen dataclasses of tensors, registered as pytrees so that they pass through compiled graphs.
+
+`terminated` (the task ended: nothing follows) and `truncated` (the clock ran out: value goes on) are never merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar, dataclass_transform
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+T = TypeVar("T", bound="Batch")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Base of all batches: the first dimension of every tensor is the row."""
+
+    def map(self: T, function: Callable[[Tensor], Tensor]) -> T:
+        """The same batch with `function` applied to every tensor."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in values.items() if isinstance(v, Tensor)})
+
+    def __getitem__(self: T, index: Any) -> T:
+        return self.map(lambda tensor: tensor[index])
+
+    def __len__(self) -> int:
+        return next(len(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor))
+
+    def to(self: T, device: torch.device | str) -> T:
+        return self.map(lambda tensor: tensor.to(device))
+
+
+@dataclass_transform(frozen_default=True)
+def batch(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass of tensors that torch can flatten."""
+    cls = dataclass(frozen=True)(cls)
+    _pytree.register_dataclass(cls)
+    return cls
+
+
+@batch
+class Transitions(Batch):
+    """Flat off-policy experience, B rows. Observations and actions are canonical (see `spec`)."""
+
+    obs: Tensor  # [B, D]
+    action: Tensor  # [B, A]
+    reward: Tensor  # [B]
+    next_obs: Tensor  # [B, D] the true successor, also where the episode ended
+    terminated: Tensor  # [B] bool: no value follows
+    truncated: Tensor  # [B] bool: cut off; value follows
+    next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
+
+
+@batch
+class Steps(Batch):
+    """Experience in order: B rows of T steps. A control rollout has one row per environment, a language
+    batch one row per sequence; objectives and credit see no difference."""
+
+    obs: Tensor  # [B, T, D] what the actor saw (normalised, if it normalises), or [B, T] tokens
+    action: Tensor  # [B, T, A] canonical action, or [B, T] next token
+    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted
+    reward: Tensor  # [B, T]
+    terminated: Tensor  # [B, T] bool
+    truncated: Tensor  # [B, T] bool
+    action_mask: Tensor  # [B, T] bool: steps where the actor decided something
+    next_obs: Tensor | None = None  # [B, T, D]
+    mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
+    group: Tensor | None = None  # [B] rows of one prompt share a number
+    length: Tensor | None = None  # [B] tokens in the row, prompt included
+    advantage: Tensor | None = None  # [B, T] filled by credit
+    target: Tensor | None = None  # [B, T] value targets, filled by credit
+    total: Tensor | None = None  # [] number of action steps that one gradient averages over

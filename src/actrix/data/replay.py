@@ -1,0 +1,122 @@
+"""Replay: a ring of transitions, in memory or memory-mapped into a run folder.
+
+The ring has `slack` rows more than its capacity. Rows written since a checkpoint therefore never overwrite rows
+that the checkpoint refers to, and a run killed at any moment finds its replay as it was (see `run.checkpoint`).
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actrix.data.batches import Transitions
+from actrix.errors import ActrixError
+from actrix.spec import Choices, Spec
+
+
+class Replay:
+    """The last `capacity` transitions, sampled uniformly.
+
+    Rows are `Transitions`; `folder` None keeps them in memory. Raises ActrixError where the disk is full.
+    """
+
+    def __init__(
+        self, spec: Spec, capacity: int, folder: Path | None = None, slack: int = 0, masks: bool = False
+    ) -> None:
+        self.capacity, self.rows, self.total = capacity, capacity + slack, 0
+        choices = isinstance(spec.action, Choices)
+        layout: dict[str, tuple[tuple[int, ...], Any]] = {
+            "obs": ((spec.obs_size,), spec.obs_dtype),
+            "action": ((spec.action_size,), np.int64 if choices else np.float32),
+            "reward": ((), np.float32),
+            "next_obs": ((spec.obs_size,), spec.obs_dtype),
+            "terminated": ((), np.bool_),
+            "truncated": ((), np.bool_),
+        }
+        if masks and isinstance(spec.action, Choices):
+            layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
+        self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
+        self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
+
+    def _column(self, name: str, shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray:
+        if folder is None:
+            return np.zeros((self.rows, *shape), dtype)
+        folder.mkdir(parents=True, exist_ok=True)
+        path, size = folder / f"{name}.bin", self.rows * int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
+        with open(path, "ab") as file:
+            try:  # reserve the space now: a full disk is an error here, not a dead process later
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise ActrixError(
+                    f"no room for the replay buffer: {path.name} needs {size / 1e6:.0f} MB ({error.strerror})",
+                    "free some disk, or train with a smaller --capacity",
+                ) from error
+        return np.memmap(path, dtype, "r+", shape=(self.rows, *shape))
+
+    def __len__(self) -> int:
+        return min(self.total, self.capacity)
+
+    def add(self, **columns: np.ndarray) -> None:
+        """Append N rows, given by column name, each [N, ...]."""
+        n = len(columns["reward"])
+        at = self.total % self.rows
+        first = min(n, self.rows - at)
+        for name, values in columns.items():
+            array = self._arrays[name]
+            array[at : at + first] = values[:first]
+            if first < n:
+                array[: n - first] = values[first:]
+        self.total += n
+
+    def sample(self, n: int) -> Transitions:
+        """n transitions, uniformly with replacement, drawn from torch's current stream."""
+        size = len(self)
+        index = torch.randint(size, (n,))
+        start = self.total - size
+        if start:
+            index.add_(start).remainder_(self.rows)
+        return self.at(index)
+
+    def at(self, index: Tensor) -> Transitions:
+        """The transitions in the given physical rows [n]."""
+        columns = {name: tensor.index_select(0, index) for name, tensor in self._tensors.items()}
+        return Transitions(**columns)
+
+    def state(self) -> dict[str, Any]:
+        """Counter and checksums of what is in the window; flushed to disk first."""
+        sums = {}
+        for name, array in self._arrays.items():
+            if isinstance(array, np.memmap):
+                array.flush()
+            sums[name] = self._checksum(array)
+        return {"total": self.total, "checksums": sums}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up the window that `state` describes; the rows must still be in the folder."""
+        self.total = int(state["total"])
+        for name, expected in state["checksums"].items():
+            if self._checksum(self._arrays[name]) != expected:
+                raise ActrixError(
+                    f"the replay file replay/{name}.bin does not match its checkpoint (checksum differs)",
+                    "the file was changed or the disk is failing; restore it from a copy, or start a new run",
+                )
+
+    def _checksum(self, array: np.ndarray) -> int:
+        start, stop = (self.total - len(self)) % self.rows, self.total % self.rows
+        pieces = [array[start:stop]] if start < stop or not len(self) else [array[start:], array[:stop]]
+        value = 0
+        for piece in pieces:
+            if piece.size:
+                value = zlib.crc32(np.ascontiguousarray(piece).view(np.uint8).data, value)
+        return value
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The window's rows by column, oldest first (copies)."""
+        index = torch.arange(self.total - len(self), self.total) % self.rows
+        return {name: tensor[index] for name, tensor in self._tensors.items()}

@@ -1,0 +1,1 @@
+"""Adapters that turn environments into canonical rows (see `spec`), and the bundled worlds."""

@@ -1,0 +1,37 @@
+"""Gymnasium environments by id, with errors that say what to install or which id was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+
+from actrix.errors import ActrixError, unknown
+
+EXTRAS = {"mujoco": "mujoco", "pygame": "classic", "Box2D": "classic", "ale_py": "atari", "envpool": "envpool"}
+
+
+def make_env(env_id: str, **kwargs: Any) -> gym.Env:
+    """`gymnasium.make` for `Id-v0` or `module:Id-v0` (the module is imported first)."""
+    try:
+        return gym.make(env_id, disable_env_checker=True, **kwargs)
+    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
+        _, _, name = env_id.rpartition(":")
+        problem = unknown("environment", name, [k for k in gym.registry if "/" not in k])
+        if isinstance(error, gym.error.DeprecatedEnv):
+            problem.hint = str(error)
+        raise problem from error
+    except ModuleNotFoundError as error:
+        missing = str(error.name)
+        extra = EXTRAS.get(missing.split(".")[0])
+        hint = f"pip install 'actrix[{extra}]'" if extra else f"is {missing!r} installed, and on PYTHONPATH?"
+        raise ActrixError(f"environment {env_id!r} needs the module {missing!r}", hint) from error
+    except gym.error.DependencyNotInstalled as error:
+        raise ActrixError(f"environment {env_id!r}: {error}", "pip install 'actrix[mujoco,classic]'") from error
+    except ActrixError:
+        raise
+    except Exception as error:
+        raise ActrixError(
+            f"environment {env_id!r} could not be made: {type(error).__name__}: {error}",
+            "check the id and its arguments; --debug shows the whole traceback",
+        ) from error

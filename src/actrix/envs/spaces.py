@@ -1,0 +1,161 @@
+"""Gymnasium spaces <-> canonical rows: every space is mapped once, here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from actrix.errors import ActrixError
+from actrix.spec import Box, Choices, Part, Spec, size_of
+
+Flatten = Callable[[Any], np.ndarray]
+
+
+def is_image(space: gym.Space) -> bool:
+    """A uint8 box of two or three dimensions whose sides are at least 8 pixels."""
+    if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3)):
+        return False
+    return sorted(space.shape)[-2] >= 8
+
+
+def leaves(space: gym.Space, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], gym.Space]]:
+    """(keys that lead to it, leaf space) for every leaf of a possibly nested space, in a fixed order."""
+    if isinstance(space, spaces.Dict):
+        return [leaf for key, inner in space.spaces.items() for leaf in leaves(inner, (*path, key))]
+    if isinstance(space, spaces.Tuple):
+        return [leaf for i, inner in enumerate(space.spaces) for leaf in leaves(inner, (*path, i))]
+    return [(path, space)]
+
+
+def one_hot(value: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    row = np.zeros(int(sizes.sum()), np.float32)
+    row[np.concatenate(([0], np.cumsum(sizes)[:-1])) + np.asarray(value).reshape(-1)] = 1.0
+    return row
+
+
+def leaf_row(name: str, space: gym.Space) -> tuple[tuple[int, ...], Flatten]:
+    """Width and shape of a leaf as a row, and the function that makes the row."""
+    if isinstance(space, spaces.Box):
+        shape = space.shape
+        return shape, lambda o: checked(name, o, shape).reshape(-1)
+    if isinstance(space, spaces.Discrete):
+        n, start = np.array([space.n]), int(space.start)
+        return (int(space.n),), lambda o: one_hot(np.asarray(o) - start, n)
+    if isinstance(space, spaces.MultiDiscrete):
+        nvec, starts = space.nvec.reshape(-1), np.asarray(space.start).reshape(-1)
+        return (int(nvec.sum()),), lambda o: one_hot(np.asarray(o).reshape(-1) - starts, nvec)
+    if isinstance(space, spaces.MultiBinary):
+        return (size_of(space.shape),), lambda o: np.asarray(o, np.float32).reshape(-1)
+    raise ActrixError(
+        f"observation {name!r} is a {type(space).__name__} space, which has no fixed-width form",
+        "wrap the environment so that it returns Box, Discrete, MultiDiscrete, MultiBinary, or Dict/Tuple of these",
+    )
+
+
+def checked(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise ActrixError(
+            f"the environment returned {name!r} of shape {array.shape}, but its space says {shape}",
+            "fix the environment's observation_space or what its reset and step return",
+        )
+    return array
+
+
+class ObsMap:
+    """An observation space as rows: `parts`, `size`, `dtype`, and `row(obs) -> [D]`."""
+
+    def __init__(self, space: gym.Space) -> None:
+        found = leaves(space)
+        self.dtype = np.dtype(np.uint8 if all(is_image(s) for _, s in found) else np.float32)
+        self.parts: tuple[Part, ...] = ()
+        self._makers: list[tuple[int, int, tuple[Any, ...], Flatten]] = []
+        start = 0
+        for path, leaf in found:
+            name = ".".join(("obs", *map(str, path)))
+            shape, make = leaf_row(name, leaf)
+            stop = start + size_of(shape)
+            self.parts += (Part(name, start, stop, shape, is_image(leaf)),)
+            self._makers.append((start, stop, path, make))
+            start = stop
+        if start == 0:
+            raise ActrixError("the environment's observation space is empty", "a policy needs something to see")
+        self.size = start
+        # the usual case, a plain vector: no copy but the one into the row
+        self.plain = space.shape if isinstance(space, spaces.Box) else None
+
+    def write(self, obs: Any, row: np.ndarray) -> None:
+        """Write one observation into `row` [D]."""
+        if self.plain is not None:
+            row[:] = checked("obs", obs, self.plain).reshape(-1)
+            return
+        for start, stop, path, make in self._makers:
+            value = obs
+            for key in path:
+                value = value[key]
+            row[start:stop] = make(value)
+
+    def row(self, obs: Any) -> np.ndarray:
+        row = np.empty(self.size, self.dtype)
+        self.write(obs, row)
+        return row
+
+
+class ActionMap:
+    """An action space: canonical rows `[A]` or `[K]` to what the environment takes, and back."""
+
+    def __init__(self, space: gym.Space) -> None:
+        self.space = space
+        self.spec: Box | Choices
+        if isinstance(space, spaces.Box):
+            low, high = space.low.astype(np.float64).reshape(-1), space.high.astype(np.float64).reshape(-1)
+            # float32's largest number is how some environments say "unbounded"
+            bounded = bool(np.all(np.abs(low) < 1e30) and np.all(np.abs(high) < 1e30))
+            bounds = (tuple(low.tolist()), tuple(high.tolist())) if bounded else (None, None)
+            self.spec = Box(len(low), space.shape, *bounds)
+            self._low, self._high, self._bounded = low, high, bounded
+            self._centre, self._half = (high + low) / 2 if bounded else low * 0, (high - low) / 2
+        elif isinstance(space, spaces.Discrete):
+            self.spec = Choices((int(space.n),), "discrete", (int(space.start),))
+        elif isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+            self.spec = Choices(tuple(map(int, space.nvec)), "multidiscrete", tuple(map(int, space.start)))
+        elif isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
+            self.spec = Choices((2,) * int(space.shape[0]), "multibinary", (0,) * int(space.shape[0]))
+        else:
+            raise ActrixError(
+                f"no actor can act in this action space: {space}",
+                "action spaces must be Box, Discrete, or one-dimensional MultiDiscrete or MultiBinary",
+            )
+        if isinstance(self.spec, Choices):
+            self._start = np.array(self.spec.start)
+
+    def to_env(self, row: np.ndarray) -> Any:
+        """One canonical action to the environment's own form; boxes are clipped to their bounds."""
+        if isinstance(self.spec, Choices):
+            if self.spec.space == "discrete":
+                return self._start[0] + row[0]
+            return (row + self._start).astype(self.space.dtype)
+        if self._bounded:
+            value = self._centre + self._half * np.clip(row, -1.0, 1.0)
+        else:
+            value = row.astype(np.float64)
+        return np.clip(value, self._low, self._high).astype(self.space.dtype).reshape(self.spec.shape)
+
+    def from_env(self, action: Any) -> np.ndarray:
+        """The inverse of `to_env`."""
+        if isinstance(self.spec, Choices):
+            return (np.asarray(action).reshape(-1) - self._start).astype(np.int64)
+        value = np.asarray(action, np.float64).reshape(-1)
+        if self._bounded:
+            value = (value - self._centre) / np.where(self._half > 0, self._half, 1.0)
+        return value.astype(np.float32)
+
+
+def spec_of(observation_space: gym.Space, action_space: gym.Space) -> Spec:
+    """The canonical spec of an environment's spaces."""
+    obs = ObsMap(observation_space)
+    return Spec(obs.parts, ActionMap(action_space).spec, obs.dtype.name)

@@ -1,0 +1,27 @@
+"""The one exception that people are meant to see: what was wrong, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ActrixError(Exception):
+    """A clear error. `message` says what was wrong; `hint` says what to do.
+
+    `misuse` is True where the command was called wrongly (exit code 2) rather than failed (exit code 1).
+    """
+
+    def __init__(self, message: str, hint: str = "", *, misuse: bool = False) -> None:
+        super().__init__(f"{message}\n{hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+        self.misuse = misuse
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ActrixError:
+    """The error for a name nobody knows, with the nearest names there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return ActrixError(f"unknown {kind} {name!r}", hint, misuse=True)

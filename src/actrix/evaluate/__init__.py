@@ -1,0 +1,1 @@
+"""Episodes, scores, statistics, comparisons and the report. No module here needs torch."""

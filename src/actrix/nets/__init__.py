@@ -1,0 +1,1 @@
+"""Networks: multilayer perceptrons, transformers, normalisers, encoders."""

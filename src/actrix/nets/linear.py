@@ -1,0 +1,220 @@
+"""Affine layers for the small matrices of actor-critic networks.
+
+On a CPU, full-precision products go to oneDNN when they are large enough to pay
+for its call, because the BLAS that PyTorch ships runs at half of its speed on some
+processors. Everything else (other devices and types, autocast, reduced-precision
+matrix products, small products, export) uses plain PyTorch operations. Both ways
+compute in full float32 and work in eager mode, under autograd to any order, and
+under ``torch.compile``.
+
+Weights are stored as ``[in, out]``, and as ``[E, in, out]`` for a stack of ``E``
+networks of one shape (an ensemble of critics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["ensemble_linear", "linear", "set_fast_products", "stacked_linear"]
+
+# Below this many multiplications (rows * in * out) the BLAS call is the cheaper one.
+_MIN_PRODUCT = 2_000_000
+
+_HAS_ONEDNN: bool = bool(
+    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+_enabled: bool = _HAS_ONEDNN
+
+
+def set_fast_products(enabled: bool) -> bool:
+    """Allow or forbid the oneDNN products; return what held before.
+
+    Allowing them has no effect where PyTorch was built without oneDNN.
+    """
+    global _enabled
+    before = _enabled
+    _enabled = bool(enabled) and _HAS_ONEDNN
+    return before
+
+
+# The products are operators of their own so that a compiled graph calls them with
+# the strides they were given, instead of copying operands into other layouts.
+_LIB = torch.library.Library("actrix", "FRAGMENT")
+_LIB.define("fast_matmul(Tensor a, Tensor b) -> Tensor")
+_LIB.define("fast_linear(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Tensor")
+
+
+def _fast_linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise.default(
+        x, weight.t(), bias, "relu" if relu else "none", [], ""
+    )
+    return out
+
+
+def _fast_matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
+    return _fast_linear_cpu(a, b, None, False)
+
+
+def _fast_linear_fake(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    return x.new_empty(x.shape[0], weight.shape[1])
+
+
+def _fast_matmul_fake(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty(a.shape[0], b.shape[1])
+
+
+def _matmul_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _matmul_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, b = ctx.saved_tensors
+    need_a, need_b = ctx.needs_input_grad
+    return (
+        _product(grad, b.t()) if need_a else None,
+        _product(a.t(), grad) if need_b else None,
+    )
+
+
+def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    x, weight, _, relu = inputs
+    ctx.relu = relu
+    ctx.save_for_backward(x, weight, output if relu else None)
+
+
+def _linear_backward(
+    ctx: Any, grad: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    x, weight, out = ctx.saved_tensors
+    need_x, need_weight, need_bias, _ = ctx.needs_input_grad
+    if ctx.relu:
+        grad = torch.where(out > 0, grad, 0.0)
+    return (
+        _product(grad, weight.t()) if need_x else None,
+        # The copy is made here so that a compiled graph can do it on all threads.
+        _product(x.t().contiguous(), grad) if need_weight else None,
+        grad.sum(0) if need_bias else None,
+        None,
+    )
+
+
+if _HAS_ONEDNN:
+    _LIB.impl("fast_linear", _fast_linear_cpu, "CPU")
+    _LIB.impl("fast_matmul", _fast_matmul_cpu, "CPU")
+torch.library.register_fake("actrix::fast_linear", _fast_linear_fake, lib=_LIB)
+torch.library.register_fake("actrix::fast_matmul", _fast_matmul_fake, lib=_LIB)
+torch.library.register_autograd(
+    "actrix::fast_linear", _linear_backward, setup_context=_linear_setup, lib=_LIB
+)
+torch.library.register_autograd(
+    "actrix::fast_matmul", _matmul_backward, setup_context=_matmul_setup, lib=_LIB
+)
+
+
+def _pays(a: Tensor, b: Tensor) -> bool:
+    """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
+    return (
+        _enabled
+        and a.device.type == "cpu"
+        and a.dtype is torch.float32
+        and b.dtype is torch.float32
+        and a.shape[0] * b.shape[0] * b.shape[1] >= _MIN_PRODUCT
+        and not torch.compiler.is_exporting()
+        and not torch.is_autocast_enabled("cpu")
+        # Under "medium" the plain product may use bfloat16, which is faster still.
+        and torch.get_float32_matmul_precision() != "medium"
+    )
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a [M, K] @ b [K, N] -> [M, N]``, operands of any strides."""
+    if _pays(a, b):
+        out: Tensor = torch.ops.actrix.fast_matmul(a, b)
+        return out
+    return a @ b
+
+
+def _as_sum(weight: Tensor) -> bool:
+    # A product with a single column is better generated than called, but only a
+    # compiler fuses it with what is around it.
+    return (
+        weight.shape[-1] == 1
+        and torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and weight.device.type == "cpu"
+    )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+    """``x @ weight + bias``, through ``max(., 0)`` if ``relu``.
+
+    Args:
+        x: ``[..., in]``.
+        weight: ``[in, out]``, any strides (give ``layer.weight.t()`` of a ``nn.Linear``).
+        bias: ``[out]``.
+        relu: Apply a rectifier to the result.
+
+    Returns:
+        ``[..., out]``.
+    """
+    if x.dim() == 2 and _pays(x, weight):
+        out: Tensor = torch.ops.actrix.fast_linear(x, weight, bias, relu)
+        return out
+    if _as_sum(weight):
+        out = (x * weight[:, 0]).sum(-1, keepdim=True) + bias
+    elif x.dim() == 2:
+        out = torch.addmm(bias, x, weight)
+    else:
+        out = torch.nn.functional.linear(x, weight.t(), bias)
+    return out.relu() if relu else out
+
+
+def ensemble_linear(
+    xs: Tensor | Sequence[Tensor], weight: Tensor, bias: Tensor, *, relu: bool = False
+) -> Tensor | list[Tensor]:
+    """One layer of ``E`` networks side by side, for chains of several layers.
+
+    The result is one tensor, or, where the members' products run one by one, a list
+    with one tensor per member, so that a chain need not copy them together between
+    its layers. Give either to the next layer; end with ``stacked_linear``.
+
+    Args:
+        xs: ``[B, in]`` (the same input for all), ``[E, B, in]``, or ``E`` tensors ``[B, in]``.
+        weight: ``[E, in, out]``.
+        bias: ``[E, 1, out]``.
+        relu: Apply a rectifier to the result.
+
+    Returns:
+        ``[E, B, out]``, or a list of ``E`` tensors ``[B, out]``.
+    """
+    members = weight.shape[0]
+    if isinstance(xs, Tensor):
+        first = xs if xs.dim() == 2 else xs[0]
+    else:
+        first = xs[0]
+    if _pays(first, weight[0]):
+        if isinstance(xs, Tensor):
+            xs = [xs] * members if xs.dim() == 2 else xs.unbind(0)
+        return [
+            linear(x, w, b[0], relu=relu)
+            for x, w, b in zip(xs, weight.unbind(0), bias.unbind(0), strict=True)
+        ]
+    x = xs if isinstance(xs, Tensor) else torch.stack(list(xs))
+    if _as_sum(weight):
+        out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+    else:
+        out = torch.baddbmm(bias, x if x.dim() == 3 else x.expand(members, *x.shape), weight)
+    return out.relu() if relu else out
+
+
+def stacked_linear(
+    xs: Tensor | Sequence[Tensor], weight: Tensor, bias: Tensor, *, relu: bool = False
+) -> Tensor:
+    """``ensemble_linear`` with the result always as one tensor ``[E, B, out]``."""
+    out = ensemble_linear(xs, weight, bias, relu=relu)
+    return out if isinstance(out, Tensor) else torch.stack(out)

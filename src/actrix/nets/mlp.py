@@ -1,0 +1,101 @@
+"""Multilayer perceptrons, one or a stack of E that run as batched matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "elu": F.elu,
+}
+
+
+class Linear(nn.Module):
+    """`[..., in] -> [..., out]`. `gain` None keeps torch's default (uniform, Kaiming 2015 with a = sqrt 5);
+    a number gives an orthogonal weight of that gain and a zero bias (Saxe et al. 2014)."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+        initialise(self.weight, self.bias, inputs, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class StackedLinear(nn.Module):
+    """E linear maps at once: `[B, in]` (shared by all) or `[E, B, in] -> [E, B, out]`."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, gain: float | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs))
+        for member in range(members):
+            initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            x = x.expand(len(self.weight), *x.shape)
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+@torch.no_grad()
+def initialise(weight: Tensor, bias: Tensor, inputs: int, gain: float | None) -> None:
+    """Fill a weight `[out, in]` and its bias in place; see `Linear` for `gain`."""
+    if gain is None:
+        bound = 1 / math.sqrt(max(inputs, 1))
+        weight.uniform_(-bound, bound)
+        bias.uniform_(-bound, bound)
+    else:
+        value = torch.empty(weight.shape)
+        nn.init.orthogonal_(value, gain)
+        weight.copy_(value)
+        bias.zero_()
+
+
+class MLP(nn.Module):
+    """`[B, in] -> [B, out]` through `hidden` layers. With `members`, E of them at once: `-> [E, B, out]`.
+
+    `orthogonal`: hidden gains sqrt(2) and `head_gain` on the last layer, as PPO wants; otherwise torch's default.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        activation: str = "relu",
+        members: int | None = None,
+        orthogonal: bool = False,
+        head_gain: float = 1.0,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = [inputs, *hidden, outputs]
+        gains = [math.sqrt(2.0)] * len(hidden) + [head_gain] if orthogonal else [None] * (len(hidden) + 1)
+        shapes = list(zip(sizes[:-1], sizes[1:], gains))
+        if members is None:
+            self.layers = nn.ModuleList(Linear(i, o, g) for i, o, g in shapes)
+        else:
+            self.layers = nn.ModuleList(StackedLinear(members, i, o, g) for i, o, g in shapes)
+        self.norms = nn.ModuleList(nn.LayerNorm(h) for h in hidden) if layer_norm else None
+        self.activation = activation
+        self.act = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        *body, head = self.layers
+        for i, layer in enumerate(body):
+            x = layer(x)
+            if self.norms is not None:
+                x = self.norms[i](x)
+            x = self.act(x)
+        return head(x)

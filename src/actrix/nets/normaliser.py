@@ -1,0 +1,72 @@
+"""Running statistics that belong to a learner: saved, exported and served with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Normaliser(nn.Module):
+    """Centres and scales rows by running mean and variance: `[..., D] -> [..., D]`, clipped to +-`clip`.
+
+    Merges batches exactly (Chan et al. 1979), so the order in which they came does not matter.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, size: int, clip: float = 10.0, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.clip, self.epsilon = clip, epsilon
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("variance", torch.ones(size))
+        self.register_buffer("count", torch.tensor(1e-4, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, rows: Tensor) -> None:
+        """Merge the rows `[N, D]` into the statistics."""
+        n = rows.shape[0]
+        variance, mean = torch.var_mean(rows, dim=0, correction=0)
+        total = self.count + n
+        fraction = (n / total).to(rows.dtype)
+        delta = mean - self.mean
+        self.variance.lerp_(variance, fraction).add_(delta.square() * (fraction * (1 - fraction)))
+        self.mean.add_(delta * fraction)
+        self.count.copy_(total)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        scaled = (rows - self.mean) * (self.variance + self.epsilon).rsqrt()
+        return scaled.clamp(-self.clip, self.clip)
+
+
+class RewardScaler(nn.Module):
+    """Divides rewards by the running standard deviation of the discounted return of each environment.
+
+    `update([N, T] rewards, [N, T] ended)` walks the rows in time; `forward` scales and clips. The same statistic
+    as VecNormalize in OpenAI baselines.
+    """
+
+    running: Tensor
+
+    def __init__(self, discount: float, clip: float = 10.0) -> None:
+        super().__init__()
+        self.discount, self.clip = discount, clip
+        self.stats = Normaliser(1)
+        self.register_buffer("running", torch.zeros(0))
+
+    @torch.no_grad()
+    def update(self, reward: Tensor, ended: Tensor) -> None:
+        if self.running.shape[0] != reward.shape[0]:
+            self.running = torch.zeros_like(reward[:, 0])
+        returns = torch.empty_like(reward)
+        running = self.running
+        keep = self.discount * (~ended).to(reward.dtype)
+        for t in range(reward.shape[1]):
+            returns[:, t] = running + reward[:, t]
+            running = returns[:, t] * keep[:, t]
+        self.running.copy_(running)
+        self.stats.update(returns.reshape(-1, 1))
+
+    def forward(self, reward: Tensor) -> Tensor:
+        return (reward * (self.stats.variance + 1e-8).rsqrt()).clamp(-self.clip, self.clip)

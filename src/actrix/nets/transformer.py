@@ -1,0 +1,206 @@
+"""A small decoder-only transformer.
+
+Pre-norm blocks: x += attention(norm(x)); x += mlp(norm(x)), with rotary positions (Su et al., 2104.09864),
+RMS norm (Zhang and Sennrich, 1910.07467), a SwiGLU MLP (Shazeer, 2002.05202) and, if wanted, fewer key-value
+heads than query heads (Ainslie et al., 2305.13245): the function that Llama and Qwen2 weights compute.
+
+Here is the path that training takes: rows are right-padded, and attention is causal, so padding at the end
+cannot reach a real token. Sampling takes the path of `actrix.nets.decoding`, with a key-value cache.
+
+Suffixes: B batch, L length, V vocabulary, W width, H heads, D head dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actrix.errors import ActrixError
+from actrix.nets.dense import dense
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The shape of a transformer. The default has about a million parameters."""
+
+    vocab: int  # number of token ids
+    layers: int = 5
+    width: int = 128  # of the residual stream
+    heads: int = 4
+    kv_heads: int = 0  # key-value heads, a divisor of `heads`; 0: as many as heads
+    mlp: int = 0  # hidden units of the SwiGLU; 0: 8/3 of the width, rounded up to a multiple of 16
+    context: int = 256  # longest sequence, tokens
+    rope_base: float = 10_000.0  # the slowest rotation has a period of about 2π·base tokens
+    norm_eps: float = 1e-6
+    qkv_bias: bool = False
+    tied: bool = True  # the output layer is the embedding
+
+    def __post_init__(self) -> None:
+        if min(self.vocab, self.layers, self.width, self.heads, self.context) < 1:
+            raise ActrixError(f"a transformer needs positive sizes, not {self}")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ActrixError(
+                f"width {self.width} over {self.heads} heads must give an even, whole head dimension",
+                "choose a width that is a multiple of twice the number of heads",
+            )
+        if self.heads % self.key_heads:
+            raise ActrixError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+
+    @property
+    def key_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def mlp_width(self) -> int:
+        return self.mlp or math.ceil(self.width * 8 / 3 / 16) * 16
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) times a learned gain."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` through `dense`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dense(input, self.weight, self.bias)
+
+
+def rotary_tables(config: TransformerConfig, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+    """Cosines and signed sines [context, 2, D/2] of the angle position · base^(-2i/D)."""
+    half = config.head_dim // 2
+    rate = config.rope_base ** (-torch.arange(half, dtype=torch.float64, device=device) / half)
+    angle = torch.arange(config.context, dtype=torch.float64, device=device)[:, None] * rate
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.stack((cos, cos), 1), torch.stack((-sin, sin), 1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns the pairs (x_i, x_{i+D/2}) of x [..., D] by the angles of `cos`, `sin` [..., 2, D/2]."""
+    pairs = x.unflatten(-1, (2, -1))
+    return torch.addcmul(pairs.flip(-2) * sin, pairs, cos).flatten(-2)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        queries, keys = config.heads * config.head_dim, config.key_heads * config.head_dim
+        self.qkv = Linear(config.width, queries + 2 * keys, bias=config.qkv_bias)
+        self.out = Linear(queries, config.width, bias=False)
+
+    def split(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """qkv [..., (H + 2 Hk) D] -> queries and keys [..., H + Hk, D], values [..., Hk, D]."""
+        heads, keys = self.config.heads, self.config.key_heads
+        qk, value = qkv.unflatten(-1, (heads + 2 * keys, self.config.head_dim)).split((heads + keys, keys), -2)
+        return qk, value
+
+    def forward(self, x_BLW: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        heads = self.config.heads
+        qk, value = self.split(self.qkv(x_BLW))
+        qk = rotate(qk, cos, sin)
+        query, key, value = (t.transpose(1, 2) for t in (qk[:, :, :heads], qk[:, :, heads:], value))
+        grouped = self.config.key_heads != heads
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.up = Linear(config.width, 2 * config.mlp_width, bias=False)  # gate, then value
+        self.down = Linear(config.mlp_width, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.norm_attention = RMSNorm(config.width, config.norm_eps)
+        self.attention = Attention(config)
+        self.norm_mlp = RMSNorm(config.width, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attention(self.norm_attention(x), cos, sin)
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class Transformer(nn.Module):
+    """tokens [B, L] -> logits [B, L, V]; see the head of this file."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+        self.head = None if config.tied else Linear(config.width, config.vocab, bias=False)
+        cos, sin = rotary_tables(config)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fan-in scaled weights; what writes to the residual stream is smaller by the root of its writers."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        for name, module in self.named_modules():
+            if isinstance(module, Linear):
+                writes = name.endswith(("attention.out", "mlp.down"))
+                std = module.in_features**-0.5 * ((2 * self.config.layers) ** -0.5 if writes else 1.0)
+                nn.init.normal_(module.weight, std=std)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, W]."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    def check_length(self, length: int) -> None:
+        if length > self.config.context:
+            raise ActrixError(
+                f"a sequence of {length} tokens does not fit the model's context of {self.config.context}",
+                "shorten the prompts or max_new, or build the model with a longer context",
+            )
+
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        """The last layer's normalised state [B, L, W]; `dense(hidden, head_weight)` are the logits."""
+        length = tokens_BL.shape[1]
+        self.check_length(length)
+        cos, sin = self.cos[:length, None], self.sin[:length, None]
+        x = self.embedding(tokens_BL)
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        out: Tensor = self.norm(x)
+        return out
+
+    def forward(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Logits [B, L, V] of the token after each position. Rows are right-padded with any ids.
+
+        `lengths_B` is accepted for symmetry and not needed: logits inside a row's length never depend on
+        its padding, and logits of padding are finite and meaningless.
+        """
+        return dense(self.hidden(tokens_BL), self.head_weight)

@@ -1,0 +1,90 @@
+"""Adam over named parameter groups, tensors only, so that a whole update is one graph.
+
+The loss called `critic` moves the parameters called `critic` and no others: gradients are taken group by
+group, so an actor loss cannot leak into a critic however it was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of one group. `rate` is the learning rate; `clip_norm` bounds the group's gradient norm."""
+
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    clip_norm: float | None = None
+    weight_decay: float = 0.0  # decoupled (AdamW)
+
+
+class Optimiser(nn.Module):
+    """Adam (Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019) on several groups at once.
+
+    Its state are buffers, so it is saved, loaded and moved between devices with the learner.
+    """
+
+    def __init__(self, groups: Mapping[str, tuple[Iterable[nn.Parameter], Adam]]) -> None:
+        super().__init__()
+        self.settings = {name: adam for name, (_, adam) in groups.items()}
+        self.groups: dict[str, list[nn.Parameter]] = {name: list(p) for name, (p, _) in groups.items()}
+        for name, parameters in self.groups.items():
+            # counted and scheduled per group; tensors, so that one compiled graph serves every step and rate
+            self.register_buffer(f"{name}_step", torch.zeros(()))
+            self.register_buffer(f"{name}_rate", torch.tensor(self.settings[name].rate))
+            for i, p in enumerate(parameters):
+                self.register_buffer(f"{name}_mean_{i}", torch.zeros_like(p))
+                self.register_buffer(f"{name}_square_{i}", torch.zeros_like(p))
+
+    def state(self, name: str) -> tuple[list[Tensor], list[Tensor]]:
+        """First and second moments of a group, in the order of its parameters."""
+        n = len(self.groups[name])
+        buffers = self._buffers
+        return [buffers[f"{name}_mean_{i}"] for i in range(n)], [buffers[f"{name}_square_{i}"] for i in range(n)]  # type: ignore[misc]
+
+    def gradients(self, losses: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+        """d loss_g / d group_g for every named loss. A parameter that a loss does not reach gets zeros."""
+        found = {}
+        for name, loss in losses.items():
+            parameters = self.groups[name]
+            raw = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            found[name] = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, raw)]
+        return found
+
+    @torch.no_grad()
+    def advance(self, name: str, gradient: list[Tensor]) -> None:
+        """One Adam step of one group, in place."""
+        setting, parameters = self.settings[name], [p.detach() for p in self.groups[name]]
+        means, squares = self.state(name)
+        step: Tensor = getattr(self, f"{name}_step")
+        rate: Tensor = getattr(self, f"{name}_rate")
+        if setting.clip_norm is not None:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
+            scale = (setting.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+            gradient = list(torch._foreach_mul(gradient, scale))
+        step += 1
+        b1, b2 = setting.betas
+        torch._foreach_lerp_(means, gradient, 1 - b1)
+        torch._foreach_mul_(squares, b2)
+        torch._foreach_addcmul_(squares, gradient, gradient, 1 - b2)
+        # p -= rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps), with the bias corrections in two scalars
+        root = (1 - b2**step).sqrt()
+        size = rate * root / (1 - b1**step)
+        scale_of = torch._foreach_sqrt(squares)
+        torch._foreach_add_(scale_of, setting.epsilon * root)
+        if setting.weight_decay:
+            torch._foreach_mul_(parameters, 1 - rate * setting.weight_decay)
+        direction = list(torch._foreach_div(means, scale_of))
+        torch._foreach_mul_(direction, size)
+        torch._foreach_sub_(parameters, direction)
+
+    def step(self, losses: Mapping[str, Tensor]) -> None:
+        """Take all gradients at the current parameters, then step all groups together."""
+        for name, gradient in self.gradients(losses).items():
+            self.advance(name, gradient)

@@ -1,0 +1,1 @@
+"""Learners, where their batches come from, and the trainer that drives both."""

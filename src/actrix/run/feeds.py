@@ -1,0 +1,226 @@
+"""Feeds: where a learner's batches come from. Each round gathers experience, then yields what to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actrix.data.batches import Steps
+from actrix.data.replay import Replay
+from actrix.envs.worlds import Worlds
+from actrix.rng import seed_of, torch_stream
+from actrix.run.learner import Learner
+from actrix.spec import Choices
+
+
+@dataclass
+class Progress:
+    """What a round reports besides batches."""
+
+    steps: int = 0  # the budget: environment steps, or rounds of a language task
+    updates: int = 0
+    episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step, return, length) not yet logged
+
+
+@dataclass
+class Setting:
+    """What a feed is built from."""
+
+    learner: Learner
+    worlds: Worlds | None
+    seed: int
+    folder: Path | None  # where large experience may be memory-mapped
+    total_steps: int
+    checkpoint_every: int
+    act: Callable[..., Any] | None = None
+    task: Any = None
+
+
+class Feed(Protocol):
+    """Gathers experience and hands out batches. `progress` counts."""
+
+    progress: Progress
+
+    def reset(self) -> None:
+        """A barrier: environments start anew from seeds that depend only on the counters."""
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        """One round: gather, then yield (batch, phase) for each update; phase None asks the learner."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load(self, state: dict[str, Any]) -> None: ...
+
+
+class WorldFeed:
+    """What replay and rollout feeds share: environments, their observations, the counters."""
+
+    def __init__(self, setting: Setting) -> None:
+        assert setting.worlds is not None
+        self.worlds, self.seed = setting.worlds, setting.seed
+        self.act = setting.act or setting.learner.act
+        self.progress = Progress()
+        self.obs: np.ndarray = np.empty(0)
+        self.mask: np.ndarray | None = None
+
+    def reset(self) -> None:
+        seeds = [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
+        self.obs, self.mask = self.worlds.reset(seeds)
+
+    def log(self, episodes: list[tuple[float, int]]) -> None:
+        self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+
+    def tensor_mask(self) -> Tensor | None:
+        return None if self.mask is None else torch.from_numpy(self.mask)
+
+
+class ReplayFeed(WorldFeed):
+    """Off-policy: act, store, and learn from the replay at `updates_per_step` updates per transition.
+
+    The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.config = setting.learner.config
+        capacity = min(self.config.capacity, max(setting.total_steps, self.config.batch))
+        # two checkpoints are kept: neither may be overwritten by what follows it
+        slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
+        self.worlds_masked = False
+        self._replay: Replay | None = None
+        self._build = lambda masks: Replay(self.worlds.spec, capacity, setting.folder, slack, masks)
+        self.due = 0.0
+
+    @property
+    def replay(self) -> Replay:
+        if self._replay is None:
+            self._replay = self._build(self.mask is not None)
+        return self._replay
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        config, progress = self.config, self.progress
+        warming = progress.steps < config.warmup
+        with torch_stream(self.seed, "act", progress.steps):
+            if warming:
+                action = self._random().numpy()
+            else:
+                action = self.act(torch.from_numpy(self.obs), "sample", self.tensor_mask()).action.cpu().numpy()
+        out = self.worlds.step(action)
+        columns = {
+            "obs": self.obs, "action": action, "reward": out.reward, "next_obs": out.next_obs,
+            "terminated": out.terminated, "truncated": out.truncated,
+        }  # fmt: skip
+        if out.next_mask is not None:
+            columns["next_mask"] = out.next_mask
+        if not out.valid.all():
+            columns = {name: values[out.valid] for name, values in columns.items()}
+        self.replay.add(**columns)
+        if learner.observer is not None:
+            learner.observer.update(torch.from_numpy(columns["next_obs"]))
+        self.obs, self.mask = out.obs, out.mask
+        progress.steps += self.worlds.n
+        if out.episodes:
+            self.log(out.episodes)
+        if progress.steps < config.warmup:
+            return
+        self.due += config.updates_per_step * self.worlds.n
+        while self.due >= 1.0:
+            self.due -= 1.0
+            with torch_stream(self.seed, "replay", progress.updates):
+                batch = self.replay.sample(config.batch)
+            yield batch, None
+
+    def _random(self) -> Tensor:
+        """Uniform canonical actions, legal ones where there is a mask."""
+        n, action = self.worlds.n, self.worlds.spec.action
+        if not isinstance(action, Choices):
+            return torch.rand(n, action.size) * 2 - 1 if action.low is not None else torch.randn(n, action.size)
+        mask = self.tensor_mask()
+        weights = torch.ones(n, sum(action.sizes)) if mask is None else mask.float()
+        return torch.stack([torch.multinomial(w, 1)[:, 0] for w in weights.split(action.sizes, -1)], -1)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "due": self.due, "masks": self.mask is not None, "replay": self.replay.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        super().load(state)
+        self.due = float(state["due"])
+        self._replay = self._build(bool(state["masks"]))
+        self._replay.load(state["replay"])
+
+
+class RolloutFeed(WorldFeed):
+    """On-policy: `horizon` steps of every environment, credit, then `epochs` passes in minibatches.
+
+    The config gives: horizon, epochs, minibatch (rows; environment steps).
+    """
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        steps = self.collect(learner)
+        with torch_stream(self.seed, "prepare", self.progress.updates):
+            rows = flatten(learner.prepare(steps))
+        config = learner.config
+        total = len(rows)
+        size = min(config.minibatch or total, total)
+        for epoch in range(config.epochs):
+            with torch_stream(self.seed, "shuffle", self.progress.updates, epoch):
+                order = torch.randperm(total)
+            # rows that do not fill a minibatch join the next epoch's shuffle: every graph has one shape
+            for start in range(0, total - size + 1, size):
+                yield rows[order[start : start + size]] if size < total else rows, None
+
+    def collect(self, learner: Learner) -> Steps:
+        """Run the policy for `horizon` steps in every environment: `Steps` [N, T]."""
+        progress, n = self.progress, self.worlds.n
+        spec, horizon = self.worlds.spec, learner.config.horizon
+        first = torch.from_numpy(self.obs)
+        obs = torch.empty(n, horizon, spec.obs_size, dtype=first.dtype)
+        next_obs, reward, logp = torch.empty_like(obs), torch.empty(n, horizon), torch.empty(n, horizon)
+        action = torch.empty(
+            n, horizon, spec.action_size, dtype=torch.int64 if isinstance(spec.action, Choices) else torch.float32
+        )
+        flags = torch.zeros(3, n, horizon, dtype=torch.bool)
+        masks = None if self.mask is None else torch.empty(n, horizon, self.mask.shape[1], dtype=torch.bool)
+        with torch_stream(self.seed, "act", progress.steps):
+            for t in range(horizon):
+                seen = torch.from_numpy(self.obs)
+                if learner.observer is not None:
+                    learner.observer.update(seen)
+                decided = self.act(seen, "sample", self.tensor_mask())
+                out = self.worlds.step(decided.action.cpu().numpy())
+                obs[:, t] = seen if learner.observer is None else learner.perceive(seen)
+                following = torch.from_numpy(out.next_obs)
+                next_obs[:, t] = following if learner.observer is None else learner.perceive(following)
+                assert decided.logp is not None
+                action[:, t], logp[:, t] = decided.action, decided.logp
+                reward[:, t] = torch.from_numpy(out.reward)
+                flags[0, :, t] = torch.from_numpy(out.terminated)
+                flags[1, :, t] = torch.from_numpy(out.truncated)
+                flags[2, :, t] = torch.from_numpy(out.valid)
+                if masks is not None and self.mask is not None:
+                    masks[:, t] = torch.from_numpy(self.mask)
+                self.obs, self.mask = out.obs, out.mask
+                progress.steps += n
+                if out.episodes:
+                    self.log(out.episodes)
+        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks)
+
+
+def flatten(steps: Steps) -> Steps:
+    """[N, T] steps as [N * T, 1] rows; steps in which nobody acted are dropped."""
+    rows = steps.map(lambda x: x.reshape(-1, 1, *x.shape[2:]) if x.ndim >= 2 else x)
+    rows = replace(rows, next_obs=None)  # credit has used it
+    keep = rows.action_mask[:, 0]
+    return rows if bool(keep.all()) else rows[keep]

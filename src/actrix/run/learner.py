@@ -1,0 +1,102 @@
+"""The learner: modules, optimiser, normalisers, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from actrix.actors.base import Action, Actor
+from actrix.nets.normaliser import Normaliser
+from actrix.optim import Adam, Optimiser
+from actrix.spec import Spec
+
+if TYPE_CHECKING:
+    from actrix.run.feeds import Feed
+
+
+class Losses:
+    """Named losses, each a scalar: the name is the parameter group that it moves. `note` adds figures to log."""
+
+    def __init__(self, **losses: Tensor) -> None:
+        self.groups = losses
+        self.notes: dict[str, Tensor] = {}
+
+    def note(self, **figures: Tensor) -> Losses:
+        self.notes.update(figures)
+        return self
+
+
+class Learner(nn.Module):
+    """Base of all systems. A subclass builds its parts in `__init__`, calls `optimise`, and gives `losses`.
+
+    `update` is tensors in, tensors out, and is run as one compiled graph where that pays.
+    """
+
+    feed: ClassVar[type[Feed]]  # where batches come from
+    actor: Actor
+    optimiser: Optimiser
+    observer: Normaliser | None = None  # observation statistics, where a system uses them
+
+    def __init__(self, spec: Spec, config: Any) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+
+    def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Adam]) -> None:
+        """Declare parameter groups: name=(module or modules, settings)."""
+        found = {}
+        for name, (owned, adam) in groups.items():
+            owned = [owned] if isinstance(owned, nn.Module) else owned
+            parameters = [p for o in owned for p in ([o] if isinstance(o, nn.Parameter) else o.parameters())]
+            found[name] = (parameters, adam)
+        self.optimiser = Optimiser(found)
+
+    # -- learning -----------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Any, phase: Hashable = None) -> Losses:
+        raise NotImplementedError
+
+    def update(self, batch: Any, phase: Hashable = None) -> dict[str, Tensor]:
+        """One gradient step of every group that has a loss; returns scalars to log. Pure but for its own state."""
+        losses = self.losses(batch, phase)
+        self.optimiser.step(losses.groups)
+        self.after_step(phase)
+        return {name: value.detach() for name, value in {**losses.groups, **losses.notes}.items()}
+
+    def after_step(self, phase: Hashable = None) -> None:
+        """What follows every step: targets follow, weights are projected."""
+
+    def phase(self, updates: int) -> Hashable:
+        """Which kind of update number `updates` is; each kind is a graph of its own (delayed actors)."""
+        return None
+
+    def prepare(self, steps: Any) -> Any:
+        """Credit: called once on freshly collected `Steps`, before they are cut into minibatches."""
+        return steps
+
+    # -- acting -------------------------------------------------------------------------------------------------
+
+    def perceive(self, obs: Tensor) -> Tensor:
+        """Raw canonical observations [B, D] as the networks see them."""
+        return obs if self.observer is None else self.observer(obs)
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        """Decide on raw canonical observations [B, D]."""
+        return self.actor.act(self.perceive(obs), mode, mask)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that makes the learner what it is, by name."""
+        return {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        for name, buffer in list(self.named_buffers()):  # buffers that grow with use take the saved shape
+            if name in state and buffer.shape != state[name].shape:
+                owner, _, leaf = name.rpartition(".")
+                setattr(self.get_submodule(owner), leaf, torch.empty_like(state[name], device=buffer.device))
+        self.load_state_dict(state)

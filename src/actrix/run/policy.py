@@ -1,0 +1,44 @@
+"""A trained policy as a person uses it: raw observation in, environment action out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from actrix.envs.spaces import ActionMap, ObsMap
+from actrix.run.learner import Learner
+
+
+class Policy:
+    """The whole map obs -> action of a learner in an environment's own spaces; deterministic by default."""
+
+    def __init__(self, learner: Learner, observation_space: gym.Space, action_space: gym.Space) -> None:
+        self.learner = learner
+        self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
+
+    def act(self, obs: Any, mode: str = "mean", mask: np.ndarray | None = None) -> Any:
+        """One observation, as the environment returned it, to one action that it takes.
+
+        mode: "mean" for the policy's best guess, "sample" to explore. mask: `info["action_mask"]`, if there is one.
+        """
+        return self.act_rows(self.obs_map.row(obs)[None], mode, mask)[0]
+
+    def act_rows(self, rows: np.ndarray, mode: str = "mean", mask: np.ndarray | None = None) -> list[Any]:
+        """N canonical observation rows [N, D] to N environment actions."""
+        legal = None if mask is None else torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1))
+        action = self.learner.act(torch.from_numpy(rows), mode, legal).action.cpu().numpy()
+        return [self.action_map.to_env(row) for row in action]
+
+
+class LanguagePolicy:
+    """A trained language policy on its task: prompt in, text out."""
+
+    def __init__(self, learner: Learner, task: Any) -> None:
+        self.learner, self.task = learner, task
+
+    def act(self, prompt: str, mode: str = "mean") -> str:
+        """The completion of one prompt; mode "mean" is greedy, "sample" draws at temperature 1."""
+        return self.learner.complete([prompt], mode)[0]  # type: ignore[operator]

@@ -1,0 +1,137 @@
+"""The two regimes of learning, behind one face: control in environments, and language on tasks.
+
+A regime knows how to build the learner's spec, its feed and its evaluation; the trainer knows none of that.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from actrix import registry
+from actrix.envs.worlds import LocalWorlds, Worlds, make_worlds
+from actrix.errors import ActrixError
+from actrix.rng import torch_stream
+from actrix.run.engine import EngineOptions
+from actrix.run.feeds import Feed, Setting
+from actrix.run.learner import Learner
+from actrix.run.policy import LanguagePolicy, Policy
+
+if TYPE_CHECKING:
+    from actrix.run.trainer import RunOptions
+
+
+class Regime(Protocol):
+    """What the trainer asks of a regime."""
+
+    unit: str  # what the budget counts
+    say: Callable[[str], None]  # tell the person something while the run goes on
+
+    def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner: ...
+
+    def engine(self, learner: Learner, options: RunOptions) -> EngineOptions: ...
+
+    def feed(self, learner: Learner, folder: Path | None) -> Feed: ...
+
+    def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def policy(self, learner: Learner) -> Policy | LanguagePolicy: ...
+
+    def close(self) -> None: ...
+
+
+def make(entry: registry.System, options: RunOptions, config: Any) -> Regime:
+    """The regime that the options ask for; ActrixError where the system cannot live in it."""
+    speaks = "tokens" in entry.acts
+    if options.task is not None:
+        if not speaks:
+            raise ActrixError(
+                f"{entry.slug} acts in environments, not on language tasks",
+                "use --env ID, or a system of the language families",
+                misuse=True,
+            )
+        module = importlib.import_module("actrix.run.language")
+        return module.LanguageRegime(options, config)
+    if speaks:
+        raise ActrixError(
+            f"{entry.slug} is a language system", "use --task NAME, for example --task countdown", misuse=True
+        )
+    return ControlRegime(entry, options, config)
+
+
+class ControlRegime:
+    """Environments, in process or in workers."""
+
+    unit = "steps"
+
+    def __init__(self, entry: registry.System, options: RunOptions, config: Any) -> None:
+        assert options.env is not None
+        self.options = options
+        self.say: Callable[[str], None] = lambda text: None
+        self._judges: LocalWorlds | None = None
+        self.worlds: Worlds = make_worlds(options.env, getattr(config, "envs", 1), options.workers, options.env_timeout)
+        kind = self.worlds.spec.action_kind
+        if kind not in entry.acts:
+            self.worlds.close()
+            able = ", ".join(slug for slug, other in registry.catalogue().items() if kind in other.acts)
+            raise ActrixError(
+                f"{entry.slug} cannot act in {options.env}: its actions are {kind}, "
+                f"and {entry.slug} acts in {', '.join(entry.acts)}",
+                f"systems that can: {able or 'none yet'}",
+                misuse=True,
+            )
+
+    def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner:
+        with torch_stream(seed, "initialise"):
+            return cls(self.worlds.spec, config).to(self.options.device)
+
+    def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
+        return EngineOptions(options.compile == "yes", options.precision, options.threads or 1, options.device)
+
+    def feed(self, learner: Learner, folder: Path | None) -> Feed:
+        o = self.options
+        setting = Setting(
+            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.steps, o.checkpoint_every
+        )
+        return learner.feed(setting)  # type: ignore[call-arg]
+
+    def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
+        from actrix.evaluate.scores import score
+
+        if self._judges is None:
+            assert self.options.env is not None
+            judges = make_worlds(self.options.env, min(episodes, 10), timeout=self.options.env_timeout)
+            assert isinstance(judges, LocalWorlds)
+            self._judges = judges
+
+        def act(obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+            legal = None if mask is None else torch.from_numpy(mask)
+            return learner.act(torch.from_numpy(obs), "mean", legal).action.cpu().numpy()
+
+        scores = score(act, self._judges, episodes, seed)
+        middle = scores.interval()
+        return {
+            "scores": scores.returns.tolist(),
+            "lengths": scores.lengths.tolist(),
+            "mean": scores.mean,
+            "low": middle.low,
+            "high": middle.high,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        return self.worlds.spec.to_json()
+
+    def policy(self, learner: Learner) -> Policy:
+        return Policy(learner, self.worlds.observation_space, self.worlds.action_space)
+
+    def close(self) -> None:
+        self.worlds.close()
+        if self._judges is not None:
+            self._judges.close()

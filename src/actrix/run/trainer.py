@@ -1,0 +1,293 @@
+"""The trainer: drives feed, learner, evaluation, checkpoints and logs. It is an iterator: own the loop if you like.
+
+trainer = Trainer.start("sac", RunOptions(env="Pendulum-v1", steps=10_000))
+for report in trainer:          # one report a round
+    ...
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import actrix
+from actrix import registry
+from actrix.errors import ActrixError
+from actrix.rng import seed_of, torch_stream
+from actrix.run import regimes
+from actrix.run.engine import Engine, EngineOptions
+from actrix.run.folder import SCHEMA, RunFolder
+from actrix.run.learner import Learner
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is, besides its system's configuration."""
+
+    env: str | None = None  # a Gymnasium id, or module:id
+    task: str | None = None  # a language task, instead of an environment
+    level: int = 1  # difficulty of the language task
+    steps: int = 100_000  # budget: environment steps, or rounds of a language task
+    seed: int = 0  # every random draw of the run follows from it
+    workers: int = 0  # worker processes, one environment each; 0 steps environments in this process
+    device: str = "cpu"  # torch device of the learner
+    precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
+    compile: str = "auto"  # auto, yes or no: compile the update
+    threads: int = 0  # torch threads; 0 chooses by measuring
+    eval_every: int = 0  # steps between evaluations; 0 is a twentieth of the run
+    eval_episodes: int = 10  # episodes (prompts of a language task) in each evaluation
+    checkpoint_every: int = 0  # steps between checkpoints; 0 is a tenth of the run
+    log_every: int = 0  # steps between lines of training figures; 0 is a two-hundredth of the run
+    env_timeout: float = 60.0  # seconds after which an environment counts as hung
+
+    def resolved(self) -> RunOptions:
+        """The same with every 0 that means "choose" replaced, and checked."""
+        for name in ("steps", "eval_episodes"):
+            if getattr(self, name) < 1:
+                raise ActrixError(f"--{name.replace('_', '-')} must be at least 1", misuse=True)
+        if self.precision not in ("fp32", "medium", "bf16"):
+            raise ActrixError(f"--precision is fp32, medium or bf16, not {self.precision!r}", misuse=True)
+        if self.compile not in ("auto", "yes", "no"):
+            raise ActrixError(f"--compile is auto, yes or no, not {self.compile!r}", misuse=True)
+        if (self.env is None) == (self.task is None):
+            raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
+        return dataclasses.replace(
+            self,
+            eval_every=self.eval_every or max(1, self.steps // 20),
+            checkpoint_every=self.checkpoint_every or max(1, self.steps // 10),
+            log_every=self.log_every or max(1, self.steps // 200),
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a round of training yields: the budget spent so far, and what happened since the last report."""
+
+    step: int
+    updates: int
+    episodes: list[tuple[int, float, int]]
+    figures: dict[str, Tensor]  # of the last update, unread (reading waits for the device)
+    evaluation: dict[str, Any] | None = None
+
+
+class Trainer:
+    """One run. Build it with `start` or `resume`."""
+
+    def __init__(
+        self,
+        system: str,
+        config: Any,
+        options: RunOptions,
+        engine: EngineOptions,
+        folder: RunFolder | None,
+        learner: Learner,
+        regime: regimes.Regime,
+    ) -> None:
+        self.system, self.config, self.options, self.folder = system, config, options, folder
+        self.learner, self.regime = learner, regime
+        self.engine = Engine(learner, engine)
+        self.feed = regime.feed(learner, folder.path if folder else None)
+        self._fresh = True
+        self._logged = self._evaluated = self._saved = 0
+        self._finite: Tensor | None = None
+        self._clock = time.monotonic()
+        self._timed = 0
+
+    # -- birth --------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def start(system: str, options: RunOptions, config: Any = None, folder: Path | str | None = None) -> Trainer:
+        """A new run. `config` is the system's Config (None: its defaults); `folder` None keeps nothing on disk."""
+        entry = registry.load(system)
+        options = options.resolved()
+        config = entry.config() if config is None else config
+        regime = regimes.make(entry, options, config)
+        try:
+            learner = regime.learner(entry.learner, config, options.seed)
+            engine = regime.engine(learner, options)
+            run = None
+            if folder is not None:
+                run = RunFolder(folder).create(describe(entry, options, config, engine, regime))
+            trainer = Trainer(system, config, options, engine, run, learner, regime)
+        except BaseException:
+            regime.close()
+            raise
+        return trainer
+
+    @staticmethod
+    def resume(folder: Path | str, steps: int | None = None) -> Trainer:
+        """Continue the run in `folder` from its newest checkpoint; `steps` extends (or shortens) its budget."""
+        run = RunFolder(folder)
+        data = run.config()
+        run.lock()
+        try:
+            step, tensors, counters = run.restore(cut_logs=True)
+            entry, options, config, engine = undescribe(data)
+            if steps is not None:
+                options = dataclasses.replace(options, steps=steps)
+            regime = regimes.make(entry, options, config)
+            learner = regime.learner(entry.learner, config, options.seed)
+            trainer = Trainer(entry.slug, config, options, engine, run, learner, regime)
+            learner.restore(tensors)
+            trainer.feed.load(counters["feed"])
+            trainer._logged, trainer._evaluated = counters["logged"], counters["evaluated"]
+            trainer._saved, trainer._fresh = step, False
+            trainer._timed = step
+        except BaseException:
+            run.close()
+            raise
+        return trainer
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        return self.feed.progress.steps
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.options.steps
+
+    def __iter__(self) -> Iterator[Report]:
+        """Train to the end of the budget. Evaluates, logs and saves on the way."""
+        seed, learner, progress = self.options.seed, self.learner, self.feed.progress
+        self.feed.reset()
+        if self._fresh and self.folder is not None:
+            self.save()
+        self._fresh = False
+        while not self.done:
+            figures: dict[str, Tensor] = {}
+            for batch, phase in self.feed.round(learner):
+                kind = learner.phase(progress.updates) if phase is None else phase
+                with torch_stream(seed, "update", progress.updates):
+                    figures = self.engine.update(batch, kind)
+                progress.updates += 1
+                self._watch(figures)
+            yield self._after_round(figures)
+
+    def _watch(self, figures: dict[str, Tensor]) -> None:
+        """Remember, without waiting for the device, whether every loss so far was finite."""
+        for name in self.learner.optimiser.groups:
+            if name in figures:
+                finite = figures[name].isfinite()
+                self._finite = finite if self._finite is None else self._finite & finite
+
+    def check_finite(self, figures: dict[str, Tensor]) -> None:
+        """Raise where any loss since the last check was not finite. Called before anything is logged or saved."""
+        if self._finite is not None and not bool(self._finite):
+            bad = [k for k, v in figures.items() if not bool(v.isfinite().all())] or ["a loss"]
+            raise ActrixError(
+                f"training diverged before step {self.step:,}: {', '.join(bad)} is not finite",
+                "the run is intact up to its last checkpoint: resume it with a lower learning rate, "
+                "or look at the reward scale in the report",
+            )
+        self._finite = None
+
+    def _after_round(self, figures: dict[str, Tensor]) -> Report:
+        options, progress = self.options, self.feed.progress
+        step, episodes = progress.steps, list(progress.episodes)
+        progress.episodes.clear()
+        records: list[dict[str, Any]] = [
+            {"step": s, "kind": "episode", "return": value, "length": length} for s, value, length in episodes
+        ]
+        due = step // options.log_every > self._logged // options.log_every or self.done
+        if figures and due:
+            self.check_finite(figures)
+            records.append({"step": step, "kind": "train", **{k: float(v) for k, v in figures.items()}})
+            self._logged = step
+        evaluation = None
+        if step // options.eval_every > self._evaluated // options.eval_every or self.done:
+            self.check_finite(figures)
+            evaluation = self.evaluate()
+            records.append({"step": step, "kind": "eval", **evaluation})
+            self._evaluated = step
+        if self.folder is not None:
+            if records:
+                self.folder.append("metrics.jsonl", *records)
+            if due:
+                now = time.monotonic()
+                rate = (step - self._timed) / max(now - self._clock, 1e-9)
+                self.folder.append(
+                    "timing.jsonl", {"step": step, "seconds": now - self._clock, "steps_per_second": rate}
+                )
+                self._clock, self._timed = now, step
+            if step // options.checkpoint_every > self._saved // options.checkpoint_every or self.done:
+                self.check_finite(figures)
+                self.save()
+                if not self.done:
+                    self.feed.reset()
+        elif step // options.checkpoint_every > self._saved // options.checkpoint_every:
+            self._saved = step  # a run without a folder has the same barriers, and so the same bits
+            if not self.done:
+                self.feed.reset()
+        return Report(step, progress.updates, episodes, figures, evaluation)
+
+    def evaluate(self, episodes: int | None = None, seed: int | None = None) -> dict[str, Any]:
+        """Scores of the present policy from fixed starts: scores, mean and its 95 % interval."""
+        with torch_stream(self.options.seed, "evaluate", self.step):
+            return self.regime.evaluate(
+                self.learner,
+                self.options.eval_episodes if episodes is None else episodes,
+                seed_of(self.options.seed, "evaluation") if seed is None else seed,
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint now. The caller must then reset the feed: checkpoints are barriers."""
+        assert self.folder is not None
+        counters = {"feed": self.feed.state(), "logged": self._logged, "evaluated": self._evaluated}
+        self.folder.save(self.step, self.learner.state(), counters)
+        self._saved = self.step
+
+    def close(self) -> None:
+        self.regime.close()
+        if self.folder is not None:
+            self.folder.close()
+
+
+def describe(
+    entry: registry.System, options: RunOptions, config: Any, engine: EngineOptions, regime: regimes.Regime
+) -> dict[str, Any]:
+    """config.json of a run."""
+    import numpy
+
+    return {
+        "schema": SCHEMA,
+        "system": entry.slug,
+        "family": entry.family,
+        "env": options.env,
+        "task": options.task,
+        "level": options.level if options.task else None,
+        "seed": options.seed,
+        "steps": options.steps,
+        "config": dataclasses.asdict(config),
+        "run": {**dataclasses.asdict(options), **dataclasses.asdict(engine), "envs": getattr(config, "envs", 1)},
+        "spec": regime.describe(),
+        "versions": {
+            "actrix": actrix.__version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def undescribe(data: dict[str, Any]) -> tuple[registry.System, RunOptions, Any, EngineOptions]:
+    """The inverse of `describe`: system, options, config, engine."""
+    entry = registry.load(data["system"])
+    run = data["run"]
+    options = RunOptions(**{f.name: run[f.name] for f in dataclasses.fields(RunOptions) if f.name in run})
+    options = dataclasses.replace(options, compile="yes" if run["compile"] else "no")
+    engine = EngineOptions(**{f.name: run[f.name] for f in dataclasses.fields(EngineOptions)})
+    known = {f.name for f in dataclasses.fields(entry.config)}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data["config"].items() if k in known}
+    return entry, options, entry.config(**fields), engine

@@ -1,0 +1,101 @@
+"""What a policy sees and what it may do, as plain data: no environment is needed to load a policy.
+
+Everything inside the library is in *canonical* form; `envs` maps an environment's own spaces to it:
+
+- an observation is one row: `[D]` float32 (dictionaries, tuples, discrete parts flattened, one-hot), or
+  `[D]` uint8 where the whole observation is an image; `Part`s say which columns came from where;
+- an action is `[A]` float32, in [-1, 1] where the box has bounds, or `[K]` int64 choices.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """Columns `start:stop` of an observation row; `shape` is their shape in the environment."""
+
+    name: str
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    image: bool = False
+
+
+@dataclass(frozen=True)
+class Box:
+    """A continuous action of `size` numbers; `low`/`high` are the environment's own bounds, in its units.
+
+    Bounds are None where any is infinite: then canonical and environment actions are the same numbers.
+    """
+
+    size: int
+    shape: tuple[int, ...]
+    low: tuple[float, ...] | None
+    high: tuple[float, ...] | None
+
+    kind = "box"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One or more discrete choices, `sizes[k]` options each (Discrete, MultiDiscrete, MultiBinary)."""
+
+    sizes: tuple[int, ...]
+    space: str  # discrete, multidiscrete or multibinary: how the environment wants it back
+    start: tuple[int, ...]
+
+    kind = "choices"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Observation and action of a control task."""
+
+    obs: tuple[Part, ...]
+    action: Box | Choices
+    obs_dtype: str = "float32"
+
+    @property
+    def obs_size(self) -> int:
+        return self.obs[-1].stop if self.obs else 0
+
+    @property
+    def action_size(self) -> int:
+        """Width of a canonical action row."""
+        return self.action.size if isinstance(self.action, Box) else len(self.action.sizes)
+
+    @property
+    def action_kind(self) -> str:
+        """`box`, `unbounded box`, `discrete`, `multidiscrete` or `multibinary`."""
+        if isinstance(self.action, Box):
+            return "box" if self.action.low is not None else "unbounded box"
+        return self.action.space
+
+    def to_json(self) -> dict[str, Any]:
+        action = {"kind": self.action.kind, **self.action.__dict__}
+        return {"obs": [p.__dict__ for p in self.obs], "action": action, "obs_dtype": self.obs_dtype}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Spec:
+        parts = tuple(Part(**{**p, "shape": tuple(p["shape"])}) for p in data["obs"])
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data["action"].items() if k != "kind"
+        }
+        action = Box(**fields) if data["action"]["kind"] == "box" else Choices(**fields)
+        return Spec(parts, action, data["obs_dtype"])
+
+
+def vector_spec(obs_size: int, action: Box | Choices | int) -> Spec:
+    """A spec for a plain observation vector; an integer action is that many numbers in [-1, 1]."""
+    if isinstance(action, int):
+        action = Box(action, (action,), (-1.0,) * action, (1.0,) * action)
+    return Spec((Part("obs", 0, obs_size, (obs_size,)),), action)
+
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """Number of elements of a shape."""
+    return math.prod(shape)
