@@ -71,7 +71,7 @@ def finish(trainer: Trainer, quiet: bool = False) -> Result:
             bar.say(trainer.engine.explanation)
             trainer.regime.say = bar.say
             for report in trainer:
-                notes = {}
+                notes = {"stage": report.stage}
                 if report.episodes:
                     notes["return"] = f"{report.episodes[-1][1]:,.1f}"
                 if report.evaluation is not None:
@@ -131,3 +131,23 @@ def evaluate(folder: Path | str, episodes: int = 20, seed: int = 0) -> dict[str,
     finally:
         regime.close()
     return {"system": data["system"], "env": data["env"], "task": data["task"], "episodes": episodes, **scores}
+
+
+def draw_rollout(folder: Path | str, frames: int = 8) -> None:
+    """Play one episode of a run's policy and keep its pictures in FOLDER/rollout, for the report.
+
+    A language run has none: its traces are shown instead.
+    """
+
+    from actrix.evaluate import pictures
+
+    data = RunFolder(folder).config()
+    if data["env"] is None:
+        return
+    policy = load(folder)
+    env = pictures.open_env(data["env"])
+    try:
+        found = pictures.frames(env, policy.act, seed=1, n_frames=frames)
+    finally:
+        env.close()
+    pictures.save(found, Path(folder))

@@ -98,11 +98,11 @@ def browse(tmp_path: Path) -> Callable[[Path], tuple[str, str]]:
         pytest.skip("chromium is not installed")
 
     def open_page(page: Path) -> tuple[str, str]:
-        flags = (
-            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-            "--disable-background-networking --disable-component-update --disable-sync "
-            "--enable-logging=stderr --v=0 --dump-dom"
-        ).split()
+        flags = [
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--enable-logging=stderr", "--v=0", "--dump-dom"),
+        ]
         profile = tmp_path / "profile"
         done = subprocess.run(
             [found, *flags, f"--user-data-dir={profile}", page.as_uri()],

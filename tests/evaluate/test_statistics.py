@@ -73,9 +73,7 @@ def test_interval_equals_rliables_on_the_same_resamples(rliable: Any, ours: Any)
     theirs = getattr(rliable.metrics, f"aggregate_{ours.__name__}")
     x = scores(3)
     np.random.seed(11)
-    points, intervals = rliable.library.get_interval_estimates(
-        {"x": x}, lambda s: np.array([theirs(s)]), reps=500
-    )
+    points, intervals = rliable.library.get_interval_estimates({"x": x}, lambda s: np.array([theirs(s)]), reps=500)
     found = S.bootstrap(ours, x, resamples=500, rng=LegacyDraws(11))  # type: ignore[arg-type]
     np.testing.assert_allclose([found.value], points["x"], rtol=1e-13)
     np.testing.assert_allclose([found.low, found.high], intervals["x"][:, 0], rtol=1e-12)

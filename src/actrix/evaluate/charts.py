@@ -189,10 +189,15 @@ def line_chart(
     frame: Frame | None = None,
     log: bool = False,
     y_range: tuple[float, float] | None = None,
+    from_zero: bool = True,
 ) -> str:
-    """A figure with one line per series, bands where series have `low` and `high`."""
+    """A figure with one line per series, bands where series have `low` and `high`.
+
+    `from_zero` starts the horizontal axis at 0, as befits steps.
+    """
     frame = frame or Frame()
     x_low, x_high = span([s.x for s in series], pad=0.0)
+    x_low = min(0.0, x_low) if from_zero else x_low
     extents = [a for s in series for a in (s.y, s.low, s.high) if a is not None]
     if log:
         low, high = span([np.log10(a[a > 0]) for a in extents])
@@ -203,7 +208,7 @@ def line_chart(
     y = Scale(y_low, y_high, frame.height - frame.bottom, frame.top, log)
     body = axes(x, y, frame, x_label, y_label)
     body += "".join(_band(s, x, y) for s in series) + "".join(_line(s, x, y) for s in series)
-    return figure(title, legend(series), svg(body, frame, title or y_label, x, y))
+    return figure(title, legend(series), svg(body, frame, title or y_label, x, y, steps=from_zero))
 
 
 def figure(title: str, keys: str, drawing: str) -> str:
@@ -213,9 +218,11 @@ def figure(title: str, keys: str, drawing: str) -> str:
     return f'<figure class="plot">{head}{drawing}</figure>'
 
 
-def svg(body: str, frame: Frame, label: str, x: Scale | None = None, y: Scale | None = None) -> str:
+def svg(
+    body: str, frame: Frame, label: str, x: Scale | None = None, y: Scale | None = None, *, steps: bool = True
+) -> str:
     """The drawing element, with its scales as attributes where values can be hovered."""
-    scales = f' data-sx="{x.attribute}" data-sy="{y.attribute}"' if x and y else ""
+    scales = f' data-sx="{x.attribute}" data-sy="{y.attribute}" data-steps="{int(steps)}"' if x and y else ""
     return (
         f'<svg class="chart {frame.kind}" viewBox="0 0 {frame.width} {frame.height}" role="img" '
         f'aria-label="{escape(label, quote=True)}"{scales}>{body}</svg>'
@@ -306,8 +313,8 @@ def interval_chart(rows: Sequence[tuple[str, float, float, float]], *, title: st
             ends = f'x1="{float(x(low)):.2f}" x2="{float(x(high)):.2f}"'
             out.append(f'<line class="k{k}" stroke-width="3" {ends} y1="{y}" y2="{y}"/>')
         out.append(f'<circle class="dot k{k}" cx="{at:.2f}" cy="{y}" r="5"/>')
-        left = at < (x.start + x.end) / 2
-        where = f'x="{x.start if left else x.end}" text-anchor="{"start" if left else "end"}"'
+        anchor = "start" if at < 0.2 * frame.width else "end" if at > 0.8 * frame.width else "middle"
+        where = f'x="{at:.2f}" text-anchor="{anchor}"'
         out.append(f'<text class="row" {where} y="{y - 10}">{escape(label)}</text>')
     out.append(
         f'<text class="name" x="{frame.width / 2}" y="{frame.height - 4}" text-anchor="middle">{escape(x_label)}</text>'

@@ -45,6 +45,7 @@ def number(value: float, decimals: int | None = None) -> str:
         decimals = 0 if size >= 1000 or value == int(value) else 1 if size >= 100 else 2 if size >= 10 else 3
         if 0 < size < 1e-3:
             return f"{value:.2e}".replace("-", MINUS)
+        decimals = min(decimals, len(f"{value:.3f}".rstrip("0").partition(".")[2]))
     text = f"{value:,.{decimals}f}"
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.lstrip("-")
 

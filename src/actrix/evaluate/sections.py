@@ -107,7 +107,8 @@ def extra_scores(runs: Sequence[RunRecord]) -> str:
             table = np.array(found, float).reshape(-1, 2)
             label = f"seed {run.seed}" if len(runs) > 1 else ""
             lines.append(Series(label, table[:, 0], table[:, 1], colour=i, dots=True))
-        charts.append(line_chart(lines, title=name, frame=SMALL))
+        share = all(((s.y >= 0) & (s.y <= 1)).all() for s in lines)
+        charts.append(line_chart(lines, title=name, frame=SMALL, y_range=(0.0, 1.0) if share else None))
     return f'<div class="multiples">{"".join(charts)}</div>' if charts else ""
 
 
@@ -164,6 +165,7 @@ def _profiles(found: Comparison) -> str:
         y_label=f"share of {unit}s above τ",
         frame=Frame(height=300),
         y_range=(0.0, 1.0),
+        from_zero=False,
     )
 
 

@@ -16,7 +16,7 @@ h3 { font-size:1rem; margin:1.8rem 0 .5rem; }
 p { margin:.5rem 0; max-width:42rem; }
 .soft, figcaption, dt, th { color:var(--soft); }
 code, pre, .tokens, .prompt { font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace; }
-pre { background:var(--raised); border-radius:8px; padding:.7rem .9rem; overflow-x:auto; font-size:.85rem; }
+pre { background:var(--raised); border-radius:8px; padding:.7rem .9rem; white-space:pre-wrap; font-size:.85rem; }
 .cards { display:flex; flex-wrap:wrap; gap:1rem 2.4rem; margin:1.3rem 0 .4rem; }
 .card b { display:block; font-size:2.3rem; line-height:1.1; font-weight:650; letter-spacing:-.02em;
   font-variant-numeric:tabular-nums; }
@@ -49,6 +49,7 @@ th, td { text-align:left; padding:.38rem .9rem .38rem 0; border-bottom:1px solid
   vertical-align:top; }
 th { font-weight:500; font-size:.82rem; }
 td.num, th.num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
+table.settings td:first-child { width:40%; }
 td.value { font-family:ui-monospace,Menlo,Consolas,monospace; font-size:.85rem; overflow-wrap:anywhere; }
 .columns { columns:2 20rem; column-gap:2.4rem; }
 .columns tr { break-inside:avoid; }
@@ -64,6 +65,7 @@ td.value { font-family:ui-monospace,Menlo,Consolas,monospace; font-size:.85rem; 
 .t.given { color:var(--soft); text-decoration:underline dotted; }
 .parts { font-size:.88rem; display:flex; flex-wrap:wrap; gap:.1rem 1.2rem;
   font-variant-numeric:tabular-nums; }
+.legend { white-space:nowrap; }
 .ramp { display:inline-block; width:9rem; height:.75rem; border-radius:3px; vertical-align:-.08em;
   margin:0 .5rem;
   background:linear-gradient(90deg, rgba(var(--down),.75), rgba(var(--down),0),
@@ -80,6 +82,8 @@ footer { margin-top:3rem; font-size:.85rem; color:var(--soft); }
   main { padding-top:1.4rem; }
   h1 { font-size:1.6rem; }
   svg.wide text { font-size:21px; }
+  svg.wide .line { stroke-width:3.4; }
+  svg.wide .faint { stroke-width:1.6; }
   svg.wide .name { display:none; }
   .film figure { width:13rem; }
 }
@@ -88,6 +92,11 @@ footer { margin-top:3rem; font-size:.85rem; color:var(--soft); }
   body { font-size:11pt; }
   main { max-width:none; padding:0; }
   .film { flex-wrap:wrap; overflow:visible; }
+  .scroll { overflow:visible; }
+  .multiples { grid-template-columns:repeat(3,1fr); }
+  table.comparison { font-size:7.5pt; }
+  table.comparison th { font-size:7pt; }
+  table.comparison :is(th,td) { padding-right:.5rem; }
   .film figure { width:31%; }
   .plot, .trace, .film figure, tr { break-inside:avoid; }
   h2, h3 { break-after:avoid; }
@@ -100,12 +109,14 @@ footer { margin-top:3rem; font-size:.85rem; color:var(--soft); }
 SCRIPT = """
 for (const svg of document.querySelectorAll('svg[data-sx]')) {
   const [sx, sy] = [svg.dataset.sx, svg.dataset.sy].map(s => s.split(',').map(Number));
+  sx.push(svg.dataset.steps === '1');
   const back = ([low, high, start, end, log], pixel) => {
     const share = (pixel - start) / (end - start);
     return log ? low * Math.pow(high / low, share) : low + share * (high - low); };
   const show = v => Math.abs(v) >= 1000 ? Math.round(v).toLocaleString('en') : String(+v.toPrecision(4));
-  const lines = [...svg.querySelectorAll('polyline.line')].map(p => [p.dataset.label,
+  const every = [...svg.querySelectorAll('polyline.line')].map(p => [p.dataset.label,
     p.getAttribute('points').split(' ').map(q => q.split(',').map(Number))]);
+  const named = every.filter(l => l[0]), lines = named.length ? named : every;
   const plot = svg.parentElement, tip = document.createElement('div');
   tip.className = 'tip'; tip.hidden = true; plot.append(tip);
   const hide = () => { tip.hidden = true; };
@@ -118,7 +129,7 @@ for (const svg of document.querySelectorAll('svg[data-sx]')) {
     if (!near.length || at < sx[2] - 8 || at > sx[3] + 8) return hide();
     const best = near.reduce((a, b) => Math.abs(b[1][0] - at) < Math.abs(a[1][0] - at) ? b : a)[1][0];
     const here = near.filter(n => Math.abs(n[1][0] - best) < 6);
-    tip.textContent = ['step ' + show(back(sx, best)), ...here.map(([label, p]) =>
+    tip.textContent = [(sx[5] ? 'step ' : 'at ') + show(back(sx, best)), ...here.map(([label, p]) =>
       (label ? label + '  ' : '') + show(back(sy, p[1])))].join('\\n');
     tip.hidden = false;
     const left = event.clientX - outer.left + 14, wide = tip.offsetWidth;

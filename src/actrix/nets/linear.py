@@ -13,21 +13,17 @@ networks of one shape (an ensemble of critics).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ensemble_linear", "linear", "set_fast_products", "stacked_linear"]
+__all__ = ["linear", "set_fast_products", "stacked_linear"]
 
 # Below this many multiplications (rows * in * out) the BLAS call is the cheaper one.
 _MIN_PRODUCT = 2_000_000
 
-_HAS_ONEDNN: bool = bool(
-    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-)
+_HAS_ONEDNN: bool = bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
 _enabled: bool = _HAS_ONEDNN
 
 
@@ -50,9 +46,7 @@ _LIB.define("fast_linear(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Te
 
 
 def _fast_linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise.default(
-        x, weight.t(), bias, "relu" if relu else "none", [], ""
-    )
+    out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, weight.t(), bias, "relu" if relu else "none", [], "")
     return out
 
 
@@ -87,9 +81,7 @@ def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(x, weight, output if relu else None)
 
 
-def _linear_backward(
-    ctx: Any, grad: Tensor
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
     x, weight, out = ctx.saved_tensors
     need_x, need_weight, need_bias, _ = ctx.needs_input_grad
     if ctx.relu:
@@ -108,12 +100,15 @@ if _HAS_ONEDNN:
     _LIB.impl("fast_matmul", _fast_matmul_cpu, "CPU")
 torch.library.register_fake("actrix::fast_linear", _fast_linear_fake, lib=_LIB)
 torch.library.register_fake("actrix::fast_matmul", _fast_matmul_fake, lib=_LIB)
-torch.library.register_autograd(
-    "actrix::fast_linear", _linear_backward, setup_context=_linear_setup, lib=_LIB
-)
-torch.library.register_autograd(
-    "actrix::fast_matmul", _matmul_backward, setup_context=_matmul_setup, lib=_LIB
-)
+torch.library.register_autograd("actrix::fast_linear", _linear_backward, setup_context=_linear_setup, lib=_LIB)
+torch.library.register_autograd("actrix::fast_matmul", _matmul_backward, setup_context=_matmul_setup, lib=_LIB)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _reduced_precision() -> bool:
+    # Under "medium" the plain product may use bfloat16, which is faster still. A
+    # compiled graph is guarded on this setting, so that its value is a constant there.
+    return torch.get_float32_matmul_precision() == "medium"
 
 
 def _pays(a: Tensor, b: Tensor) -> bool:
@@ -126,8 +121,7 @@ def _pays(a: Tensor, b: Tensor) -> bool:
         and a.shape[0] * b.shape[0] * b.shape[1] >= _MIN_PRODUCT
         and not torch.compiler.is_exporting()
         and not torch.is_autocast_enabled("cpu")
-        # Under "medium" the plain product may use bfloat16, which is faster still.
-        and torch.get_float32_matmul_precision() != "medium"
+        and not _reduced_precision()
     )
 
 
@@ -174,47 +168,29 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
     return out.relu() if relu else out
 
 
-def ensemble_linear(
-    xs: Tensor | Sequence[Tensor], weight: Tensor, bias: Tensor, *, relu: bool = False
-) -> Tensor | list[Tensor]:
-    """One layer of ``E`` networks side by side, for chains of several layers.
-
-    The result is one tensor, or, where the members' products run one by one, a list
-    with one tensor per member, so that a chain need not copy them together between
-    its layers. Give either to the next layer; end with ``stacked_linear``.
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+    """One layer of ``E`` networks side by side: ``x @ weight + bias`` for each.
 
     Args:
-        xs: ``[B, in]`` (the same input for all), ``[E, B, in]``, or ``E`` tensors ``[B, in]``.
+        x: ``[B, in]`` (the same input for all networks) or ``[E, B, in]``.
         weight: ``[E, in, out]``.
         bias: ``[E, 1, out]``.
         relu: Apply a rectifier to the result.
 
     Returns:
-        ``[E, B, out]``, or a list of ``E`` tensors ``[B, out]``.
+        ``[E, B, out]``.
     """
     members = weight.shape[0]
-    if isinstance(xs, Tensor):
-        first = xs if xs.dim() == 2 else xs[0]
-    else:
-        first = xs[0]
-    if _pays(first, weight[0]):
-        if isinstance(xs, Tensor):
-            xs = [xs] * members if xs.dim() == 2 else xs.unbind(0)
-        return [
-            linear(x, w, b[0], relu=relu)
-            for x, w, b in zip(xs, weight.unbind(0), bias.unbind(0), strict=True)
-        ]
-    x = xs if isinstance(xs, Tensor) else torch.stack(list(xs))
+    if _pays(x if x.dim() == 2 else x[0], weight[0]):
+        inputs = [x] * members if x.dim() == 2 else x.unbind(0)
+        return torch.stack(
+            [
+                linear(member, w, b[0], relu=relu)
+                for member, w, b in zip(inputs, weight.unbind(0), bias.unbind(0), strict=True)
+            ]
+        )
     if _as_sum(weight):
         out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
     else:
         out = torch.baddbmm(bias, x if x.dim() == 3 else x.expand(members, *x.shape), weight)
     return out.relu() if relu else out
-
-
-def stacked_linear(
-    xs: Tensor | Sequence[Tensor], weight: Tensor, bias: Tensor, *, relu: bool = False
-) -> Tensor:
-    """``ensemble_linear`` with the result always as one tensor ``[E, B, out]``."""
-    out = ensemble_linear(xs, weight, bias, relu=relu)
-    return out if isinstance(out, Tensor) else torch.stack(out)

@@ -26,6 +26,7 @@ class Progress:
     steps: int = 0  # the budget: environment steps, or rounds of a language task
     updates: int = 0
     episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step, return, length) not yet logged
+    traces: list[dict[str, Any]] = field(default_factory=list)  # what a language policy said, not yet logged
 
 
 @dataclass
@@ -50,8 +51,13 @@ class Feed(Protocol):
     def reset(self) -> None:
         """A barrier: environments start anew from seeds that depend only on the counters."""
 
+    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
+        """What comes before the budget begins, once: (batch, phase, what to tell the person) for each update."""
+        ...
+
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         """One round: gather, then yield (batch, phase) for each update; phase None asks the learner."""
+        ...
 
     def state(self) -> dict[str, Any]: ...
 
@@ -72,6 +78,9 @@ class WorldFeed:
     def reset(self) -> None:
         seeds = [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
         self.obs, self.mask = self.worlds.reset(seeds)
+
+    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
+        return iter(())
 
     def log(self, episodes: list[tuple[float, int]]) -> None:
         self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]

@@ -62,7 +62,7 @@ class Bar:
         if now - self._last < (0.2 if self.mode == "bar" else 10.0) and not force:
             return
         self._last = now
-        notes = "  ".join(f"{k} {v}" for k, v in self.notes.items())
+        notes = "  ".join(f"{k} {v}" for k, v in self.notes.items() if v)
         speed = f"{self.speed:,.0f} {self.unit}/s" if self.speed >= 10 else f"{self.speed:.2f} {self.unit}/s"
         if self._live is not None:
             self._live.update(self._task, completed=self.done, speed=speed, notes=notes)

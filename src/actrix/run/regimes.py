@@ -103,7 +103,7 @@ class ControlRegime:
         return learner.feed(setting)  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
-        from actrix.evaluate.scores import score
+        from actrix.evaluate.episodes import score
 
         if self._judges is None:
             assert self.options.env is not None

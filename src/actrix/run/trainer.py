@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,16 +44,15 @@ class RunOptions:
     compile: str = "auto"  # auto, yes or no: compile the update
     threads: int = 0  # torch threads; 0 chooses by measuring
     eval_every: int = 0  # steps between evaluations; 0 is a twentieth of the run
-    eval_episodes: int = 10  # episodes (prompts of a language task) in each evaluation
+    eval_episodes: int = 0  # episodes (prompts of a language task) in each evaluation; 0 is 10 (200)
     checkpoint_every: int = 0  # steps between checkpoints; 0 is a tenth of the run
     log_every: int = 0  # steps between lines of training figures; 0 is a two-hundredth of the run
     env_timeout: float = 60.0  # seconds after which an environment counts as hung
 
     def resolved(self) -> RunOptions:
         """The same with every 0 that means "choose" replaced, and checked."""
-        for name in ("steps", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise ActrixError(f"--{name.replace('_', '-')} must be at least 1", misuse=True)
+        if self.steps < 1:
+            raise ActrixError(f"--steps must be at least 1, not {self.steps}", misuse=True)
         if self.precision not in ("fp32", "medium", "bf16"):
             raise ActrixError(f"--precision is fp32, medium or bf16, not {self.precision!r}", misuse=True)
         if self.compile not in ("auto", "yes", "no"):
@@ -62,6 +61,7 @@ class RunOptions:
             raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
         return dataclasses.replace(
             self,
+            eval_episodes=self.eval_episodes or (10 if self.task is None else 200),
             eval_every=self.eval_every or max(1, self.steps // 20),
             checkpoint_every=self.checkpoint_every or max(1, self.steps // 10),
             log_every=self.log_every or max(1, self.steps // 200),
@@ -77,6 +77,7 @@ class Report:
     episodes: list[tuple[int, float, int]]
     figures: dict[str, Tensor]  # of the last update, unread (reading waits for the device)
     evaluation: dict[str, Any] | None = None
+    stage: str = ""  # what is going on before the budget begins
 
 
 class Trainer:
@@ -101,6 +102,7 @@ class Trainer:
         self._finite: Tensor | None = None
         self._clock = time.monotonic()
         self._timed = 0
+        self._seconds = 0.0
 
     # -- birth --------------------------------------------------------------------------------------------------
 
@@ -142,6 +144,7 @@ class Trainer:
             trainer._logged, trainer._evaluated = counters["logged"], counters["evaluated"]
             trainer._saved, trainer._fresh = step, False
             trainer._timed = step
+            trainer._seconds = max((float(r.get("seconds", 0.0)) for r in run.records("timing.jsonl")), default=0.0)
         except BaseException:
             run.close()
             raise
@@ -159,20 +162,42 @@ class Trainer:
 
     def __iter__(self) -> Iterator[Report]:
         """Train to the end of the budget. Evaluates, logs and saves on the way."""
-        seed, learner, progress = self.options.seed, self.learner, self.feed.progress
+        learner, progress = self.learner, self.feed.progress
         self.feed.reset()
         if self._fresh and self.folder is not None:
             self.save()
         self._fresh = False
+        if self.step == 0:
+            yield from self._prelude()
         while not self.done:
             figures: dict[str, Tensor] = {}
             for batch, phase in self.feed.round(learner):
-                kind = learner.phase(progress.updates) if phase is None else phase
-                with torch_stream(seed, "update", progress.updates):
-                    figures = self.engine.update(batch, kind)
-                progress.updates += 1
-                self._watch(figures)
+                figures = self._update(batch, learner.phase(progress.updates) if phase is None else phase)
             yield self._after_round(figures)
+
+    def _update(self, batch: Any, phase: Hashable) -> dict[str, Tensor]:
+        progress = self.feed.progress
+        with torch_stream(self.options.seed, "update", progress.updates):
+            figures = self.engine.update(batch, phase)
+        progress.updates += 1
+        self._watch(figures)
+        return figures
+
+    def _prelude(self) -> Iterator[Report]:
+        """What a feed wants learned before the budget begins (a warm start), and the score that it gives."""
+        figures: dict[str, Tensor] = {}
+        for batch, phase, stage in self.feed.prelude(self.learner):
+            figures = self._update(batch, phase)
+            yield Report(0, self.feed.progress.updates, [], figures, stage=stage)
+        if figures:
+            self.check_finite(figures)
+            evaluation = self.evaluate()
+            if self.folder is not None:
+                record = {k: float(v) for k, v in figures.items()}
+                self.folder.append(
+                    "metrics.jsonl", {"step": 0, "kind": "train", **record}, {"step": 0, "kind": "eval", **evaluation}
+                )
+            yield Report(0, self.feed.progress.updates, [], figures, evaluation)
 
     def _watch(self, figures: dict[str, Tensor]) -> None:
         """Remember, without waiting for the device, whether every loss so far was finite."""
@@ -196,14 +221,17 @@ class Trainer:
         options, progress = self.options, self.feed.progress
         step, episodes = progress.steps, list(progress.episodes)
         progress.episodes.clear()
+        traces = list(progress.traces)
+        progress.traces.clear()
         records: list[dict[str, Any]] = [
             {"step": s, "kind": "episode", "return": value, "length": length} for s, value, length in episodes
         ]
         due = step // options.log_every > self._logged // options.log_every or self.done
+        if due:
+            self._logged = step
         if figures and due:
             self.check_finite(figures)
             records.append({"step": step, "kind": "train", **{k: float(v) for k, v in figures.items()}})
-            self._logged = step
         evaluation = None
         if step // options.eval_every > self._evaluated // options.eval_every or self.done:
             self.check_finite(figures)
@@ -211,15 +239,12 @@ class Trainer:
             records.append({"step": step, "kind": "eval", **evaluation})
             self._evaluated = step
         if self.folder is not None:
+            if due and traces:
+                self.folder.append("traces/train.jsonl", *traces)
             if records:
                 self.folder.append("metrics.jsonl", *records)
             if due:
-                now = time.monotonic()
-                rate = (step - self._timed) / max(now - self._clock, 1e-9)
-                self.folder.append(
-                    "timing.jsonl", {"step": step, "seconds": now - self._clock, "steps_per_second": rate}
-                )
-                self._clock, self._timed = now, step
+                self._time(step)
             if step // options.checkpoint_every > self._saved // options.checkpoint_every or self.done:
                 self.check_finite(figures)
                 self.save()
@@ -230,6 +255,16 @@ class Trainer:
             if not self.done:
                 self.feed.reset()
         return Report(step, progress.updates, episodes, figures, evaluation)
+
+    def _time(self, step: int) -> None:
+        """Log the wall clock: seconds of the whole run so far, and the speed since the last line."""
+        assert self.folder is not None
+        now = time.monotonic()
+        passed, made = now - self._clock, step - self._timed
+        self._seconds += passed
+        record = {"step": step, "seconds": self._seconds, "steps_per_second": made / max(passed, 1e-9)}
+        self.folder.append("timing.jsonl", record)
+        self._clock, self._timed = now, step
 
     def evaluate(self, episodes: int | None = None, seed: int | None = None) -> dict[str, Any]:
         """Scores of the present policy from fixed starts: scores, mean and its 95 % interval."""
@@ -268,6 +303,7 @@ def describe(
         "level": options.level if options.task else None,
         "seed": options.seed,
         "steps": options.steps,
+        "command": command(entry, options, config),
         "config": dataclasses.asdict(config),
         "run": {**dataclasses.asdict(options), **dataclasses.asdict(engine), "envs": getattr(config, "envs", 1)},
         "spec": regime.describe(),
@@ -279,6 +315,18 @@ def describe(
         },
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def command(entry: registry.System, options: RunOptions, config: Any) -> str:
+    """The command line that makes this run again: whatever differs from the defaults."""
+    words = ["actrix", "train", entry.slug]
+    plain = RunOptions(env=options.env and "", task=options.task and "", steps=0, seed=-1).__dict__
+    chosen = {k: v for k, v in options.__dict__.items() if v != plain[k]}
+    chosen |= {f.name: v for f in dataclasses.fields(config) if (v := getattr(config, f.name)) != f.default}
+    for name, value in chosen.items():
+        flag = "--" + name.replace("_", "-")
+        words += [flag, *map(str, value)] if isinstance(value, tuple) else [flag, str(value)]
+    return " ".join(words)
 
 
 def undescribe(data: dict[str, Any]) -> tuple[registry.System, RunOptions, Any, EngineOptions]:

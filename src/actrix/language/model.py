@@ -1,0 +1,245 @@
+"""One interface for language models: the library's transformer, and any Hugging Face causal model.
+
+Training sees right-padded rows `tokens_BL` with `lengths_B`; decoding sees left-padded prompts. Suffixes:
+B rows, L length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from actrix.errors import ActrixError
+from actrix.nets.decoding import Decoder
+from actrix.nets.dense import dense
+from actrix.nets.transformer import Transformer, TransformerConfig
+
+_CHUNK = 1 << 24  # numbers in one piece of the logits: 64 MiB in fp32
+
+
+class DecodingState(Protocol):
+    """Rows being decoded with a cache."""
+
+    logits: Tensor  # [B, V] of the first new token
+
+    def step(self, token_B: Tensor) -> Tensor:
+        """Appends one token to every row; logits [B, V] of the next."""
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with these rows only (indices, ascending)."""
+
+
+class DecoderLike(Protocol):
+    """Weights ready to decode."""
+
+    def rows_at_once(self, capacity: int) -> int | None:
+        """How many rows to decode together (independently of other groups), or None for all."""
+
+    def start(self, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int = 1) -> DecodingState:
+        """Reads left-padded prompts; each then serves `copies` adjacent rows."""
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a model thinks of each token given the ones before it. 0 at the first token and at padding."""
+
+    logp_BL: Tensor  # nats
+    entropy_BL: Tensor  # of the whole distribution that the token was drawn from, nats
+
+
+class LanguageModel(nn.Module, ABC):
+    """A distribution over the next token. Positions and padding are as described at the head of this file."""
+
+    vocab: int
+    context: int
+
+    @abstractmethod
+    def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Logits [B, L, V] of the token after each position."""
+
+    @abstractmethod
+    def decoder(self) -> DecoderLike:
+        """The weights as they are now, ready for cached decoding. No gradient."""
+
+    def log_prob(self, tokens_BL: Tensor, lengths_B: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Log-probability [B, L] in nats of each token given the row's tokens before it, aligned with the tokens.
+
+        The first token has no prefix and gets 0, as does everything at or past `lengths_B`. `temperature`
+        divides the logits: use the sampler's, so that this equals the sampler's `logp_behaviour_BL`.
+        """
+        return self.score(tokens_BL, lengths_B, temperature, entropy=False).logp_BL
+
+    def score(
+        self,
+        tokens_BL: Tensor,
+        lengths_B: Tensor | None = None,
+        temperature: float = 1.0,
+        *,
+        entropy: bool = True,
+    ) -> TokenScores:
+        """`log_prob`, and the entropy of each distribution (not differentiated). Differentiable in logp."""
+        if temperature <= 0:
+            raise ActrixError(f"log-probabilities need a temperature above 0, not {temperature}")
+        logp, spread = self._score(tokens_BL, lengths_B, temperature, entropy)
+        if lengths_B is not None:
+            position = torch.arange(1, tokens_BL.shape[1], device=tokens_BL.device)
+            outside = position >= lengths_B[:, None]
+            logp, spread = logp.masked_fill(outside, 0.0), spread.masked_fill(outside, 0.0)
+        return TokenScores(F.pad(logp, (1, 0)), F.pad(spread, (1, 0)))
+
+    def _score(
+        self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy [B, L - 1] of the tokens from the second on."""
+        logits = self.logits(tokens_BL, lengths_B)[:, :-1]
+        return _gather(logits, tokens_BL[:, 1:], temperature, entropy)
+
+
+def _gather(logits: Tensor, target: Tensor, temperature: float, entropy: bool) -> tuple[Tensor, Tensor]:
+    """logits [..., V], target [...] -> log-probability and entropy [...]."""
+    logits = logits.float()
+    if temperature != 1.0:
+        logits = logits / temperature
+    flat = logits.reshape(-1, logits.shape[-1])
+    logp = -F.cross_entropy(flat, target.reshape(-1), reduction="none").view(target.shape)
+    spread = torch.zeros_like(logp, requires_grad=False)
+    if entropy:
+        with torch.no_grad():
+            every = flat.detach().log_softmax(-1)
+            spread = -(every.exp() * every).sum(-1).view(target.shape)
+    return logp, spread
+
+
+class TransformerModel(LanguageModel):
+    """The library's own transformer."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.net = Transformer(config)
+        self.vocab, self.context = config.vocab, config.context
+
+    @property
+    def config(self) -> TransformerConfig:
+        return self.net.config
+
+    def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        out: Tensor = self.net(tokens_BL, lengths_B)
+        return out
+
+    def decoder(self) -> Decoder:
+        return Decoder(self.net)
+
+    def _score(
+        self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        """In pieces, recomputed in the backward pass, where all logits at once would be large."""
+        hidden, target = self.net.hidden(tokens_BL)[:, :-1].flatten(0, 1), tokens_BL[:, 1:]
+        weight = self.net.head_weight
+
+        def piece(hidden_NW: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
+            return _gather(dense(hidden_NW, weight), target_N, temperature, entropy)
+
+        size = max(_CHUNK // self.vocab, 1)
+        if hidden.shape[0] <= size:
+            logp, spread = piece(hidden, target.flatten())
+        else:
+            pieces = [
+                checkpoint(piece, h, t, use_reentrant=False)
+                for h, t in zip(hidden.split(size), target.flatten().split(size))
+            ]
+            logp, spread = (torch.cat(part) for part in zip(*pieces))
+        return logp.view(target.shape), spread.view(target.shape)
+
+
+class HuggingFaceModel(LanguageModel):
+    """Any causal language model of the `transformers` package."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model: Any = model
+        config = model.config
+        self.vocab = int(config.vocab_size)
+        self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+
+    def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Attention is causal, so padding on the right needs no mask."""
+        out: Tensor = self.model(input_ids=tokens_BL, use_cache=False).logits
+        return out
+
+    def decoder(self) -> _HuggingFaceDecoder:
+        return _HuggingFaceDecoder(self)
+
+
+class _HuggingFaceDecoder:
+    def __init__(self, language_model: HuggingFaceModel) -> None:
+        self.language_model = language_model
+
+    def rows_at_once(self, capacity: int) -> int | None:
+        return None
+
+    def start(self, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int = 1) -> _HuggingFaceDecoding:
+        if capacity > self.language_model.context:
+            raise ActrixError(
+                f"{capacity} tokens do not fit the model's context of {self.language_model.context}",
+                "shorten the prompts or max_new",
+            )
+        return _HuggingFaceDecoding(self.language_model.model, tokens_BL, lengths_B, capacity, copies)
+
+
+class _HuggingFaceDecoding:
+    """Decoding through `transformers`' own cache. In evaluation mode; the model's mode is left as it was."""
+
+    @torch.no_grad()
+    def __init__(self, model: Any, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int) -> None:
+        from transformers import DynamicCache
+
+        self.model = model
+        rows, length = tokens_BL.shape
+        slot = torch.arange(capacity, device=tokens_BL.device)
+        padding = (length - lengths_B).to(tokens_BL.device)[:, None]
+        self.mask = (slot >= padding).long()  # [B, capacity]
+        position = (slot[:length] - padding).clamp_min(0)
+        self.cache: Any = DynamicCache(config=model.config)
+        out = self._forward(tokens_BL, self.mask[:, :length], position)
+        if copies > 1:
+            self.cache.batch_repeat_interleave(copies)
+            self.mask, lengths_B = self.mask.repeat_interleave(copies, 0), lengths_B.repeat_interleave(copies, 0)
+            out = out.repeat_interleave(copies, 0)
+        self.next = lengths_B.to(tokens_BL.device)[:, None].clone()  # [B, 1]: position of the next token
+        self.slot = length
+        self.logits: Tensor = out
+
+    def _forward(self, tokens: Tensor, mask: Tensor, position: Tensor) -> Tensor:
+        training = self.model.training
+        if training:
+            self.model.eval()
+        try:
+            out: Tensor = self.model(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=position,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
+        finally:
+            if training:
+                self.model.train()
+        return out[:, -1].float()
+
+    @torch.no_grad()
+    def step(self, token_B: Tensor) -> Tensor:
+        self.slot += 1
+        out = self._forward(token_B[:, None], self.mask[:, : self.slot], self.next)
+        self.next += 1
+        return out
+
+    def keep(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+        self.mask, self.next = self.mask[rows], self.next[rows]

@@ -1,0 +1,137 @@
+"""What a task is: prompts with a verifier, and demonstrations for a supervised start."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+from actrix.errors import ActrixError
+from actrix.language.tokens import Tokenizer
+
+Split = Literal["train", "test"]
+_TEST_SHARE = 10  # one problem in so many is for testing
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A problem. `key` names it up to what does not matter (such as the order of its numbers)."""
+
+    text: str
+    answer: str  # a correct completion's answer, for people; the verifier may accept others
+    key: str
+    meta: Mapping[str, Any] = field(default_factory=dict)  # what the verifier needs
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judgement. `score` None means that there is none: it never becomes 0, and is left out of baselines."""
+
+    score: float | None  # in [0, 1]; 1 if and only if the completion is right in every respect
+    components: Mapping[str, float]  # parts of the score, each in [0, 1]; "correct" is 0 or 1
+    text: str = ""  # why, in words
+    status: str = "ok"
+    cost: float = 0.0  # of judging, in the judge's unit
+
+    @property
+    def correct(self) -> bool:
+        return self.components.get("correct", 0.0) >= 1.0
+
+
+def verdict(format_ok: bool, correct: bool, text: str) -> Verdict:
+    """A tenth for an answer of the right form, the rest for a right one."""
+    right = float(format_ok and correct)
+    return Verdict(0.1 * format_ok + 0.9 * right, {"format": float(format_ok), "correct": right}, text)
+
+
+def split_of(key: str) -> Split:
+    """The split a problem belongs to, for ever: by a hash of its key. So the splits are disjoint."""
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return "test" if int.from_bytes(digest, "little") % _TEST_SHARE == 0 else "train"
+
+
+class Task(ABC):
+    """A family of problems at a level of difficulty. Everything is a pure function of its arguments.
+
+    A subclass draws problems and verifies completions.
+    """
+
+    name: ClassVar[str]
+    levels: ClassVar[tuple[int, ...]] = (1, 2, 3)
+    level: int
+    tokenizer: Tokenizer
+    max_new: int  # tokens that a completion may take, end token included
+
+    def check_level(self, level: int) -> int:
+        if level not in self.levels:
+            known = ", ".join(map(str, self.levels))
+            raise ActrixError(f"task {self.label!r} has no level {level}", f"its levels are {known}", misuse=True)
+        return level
+
+    @property
+    def label(self) -> str:
+        """The name that `make_task` knows it by."""
+        return self.name
+
+    @abstractmethod
+    def draw(self, random: random.Random) -> tuple[Prompt, str]:
+        """A problem of either split, and a completion that solves it."""
+
+    @abstractmethod
+    def verify(self, prompt: Prompt, completion: str) -> Verdict:
+        """Judges a completion's text (without the prompt). Any text gets a verdict; none raises."""
+
+    def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
+        """n problems of the split, different ones for as long as the task has enough of them."""
+        if split not in ("train", "test"):
+            raise ActrixError(f"a task has the splits train and test, not {split!r}", misuse=True)
+        source = random.Random(f"{self.label}/{self.level}/{split}/{purpose}/{seed}")
+        found: list[tuple[Prompt, str]] = []
+        seen: set[str] = set()
+        misses = 0
+        while len(found) < n:
+            prompt, completion = self.draw(source)
+            if split_of(prompt.key) != split or (prompt.text in seen and misses < 100 * n):
+                misses += 1
+                if misses > 200 * n + 10_000:
+                    raise ActrixError(f"task {self.label!r} has no problems in the split {split!r}")
+                continue
+            seen.add(prompt.text)
+            found.append((prompt, completion))
+        return found
+
+    def prompts(self, split: Split, n: int, seed: int) -> list[Prompt]:
+        """n problems of the split. Same arguments, same problems."""
+        return [prompt for prompt, _ in self._problems(split, n, seed, "prompts")]
+
+    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+        """n pairs (prompt text, completion) from the training split, for supervised learning.
+
+        Completions come without the end token: whoever trains on them adds it.
+        """
+        return [(p.text, completion) for p, completion in self._problems("train", n, seed, "demonstrations")]
+
+    def with_tokenizer(self, tokenizer: Tokenizer, max_new: int | None = None) -> Self:
+        """The same task for another tokenizer, such as a pretrained model's."""
+        other = copy(self)
+        other.tokenizer = tokenizer
+        other.max_new = self.max_new if max_new is None else max_new
+        return other
+
+    def render(self, prompt: Prompt, completion: str, judged: Verdict | None = None) -> str:
+        """A trace for people."""
+        judged = self.verify(prompt, completion) if judged is None else judged
+        parts = " ".join(f"{name}={value:g}" for name, value in judged.components.items())
+        return f"{prompt.text}{completion}   [{parts}] {judged.text}".rstrip()
+
+
+def optional(package: str, extra: str, load: Callable[[], Any]) -> Any:
+    """An optional package, or a clear error that says what to install."""
+    try:
+        return load()
+    except ImportError:
+        raise ActrixError(f"this needs the package {package!r}", f"pip install 'actrix[{extra}]'") from None

@@ -1,0 +1,168 @@
+"""The affine layers against plain PyTorch, forward and backward, eager and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from actrix.nets import linear as lin
+from actrix.nets.linear import linear, set_fast_products, stacked_linear
+
+# (rows, in, out): below and above the size at which the fast products begin.
+SHAPES = [(7, 5, 3), (256, 17, 256), (256, 128, 128), (300, 130, 70), (256, 256, 1)]
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> Iterator[None]:
+    before = set_fast_products(True)
+    precision = torch.get_float32_matmul_precision()
+    yield
+    set_fast_products(before)
+    torch.set_float32_matmul_precision(precision)
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    out = x @ weight + bias
+    return out.relu() if relu else out
+
+
+def make(rows: int, n_in: int, n_out: int, members: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    g = torch.Generator().manual_seed(rows + n_in + n_out)
+    lead = (members,) if members else ()
+    bias = (members, 1, n_out) if members else (n_out,)
+    shapes = [(*lead, rows, n_in), (*lead, n_in, n_out), bias]
+    return [
+        (torch.randn(s, generator=g, dtype=dtype) / (n_in**0.5 if i else 1.0)).requires_grad_()
+        for i, s in enumerate(shapes)
+    ]
+
+
+def run(f: Callable[..., Tensor], args: list[Tensor], relu: bool) -> tuple[Tensor, ...]:
+    out = f(*args, relu=relu)
+    seed = torch.linspace(-0.5, 1.0, out.numel(), dtype=out.dtype).view_as(out)
+    return (out, *torch.autograd.grad(out, args, seed))
+
+
+def check(got: tuple[Tensor, ...], args: list[Tensor], relu: bool, tol: float) -> None:
+    """Against the same thing in double precision: full float32 accuracy is required."""
+    exact = run(plain, [a.detach().double().requires_grad_() for a in args], relu)
+    for a, b in zip(got, exact, strict=True):
+        assert a.shape == b.shape
+        assert (a.double() - b).abs().max() <= tol * b.abs().max()
+
+
+def used(f: Callable[..., Tensor], args: list[Tensor]) -> bool:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
+        f(*args)
+    return any("fast_linear" in e.key for e in p.key_averages())
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_linear_matches_plain(shape: tuple[int, int, int], relu: bool) -> None:
+    args = make(*shape)
+    check(run(linear, args, relu), args, relu, 3e-6)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_stacked_matches_plain(shape: tuple[int, int, int], relu: bool) -> None:
+    args = make(*shape, members=3)
+    check(run(stacked_linear, args, relu), args, relu, 3e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_stacked_shares_one_input(shape: tuple[int, int, int]) -> None:
+    x, w, b = make(*shape, members=2)
+    args = [x[0].detach().requires_grad_(), w, b]
+    check(run(stacked_linear, args, True), args, True, 3e-6)
+
+
+def test_transposed_weights_and_inputs() -> None:
+    x, w, b = make(256, 256, 128)
+    args = [x.detach().t().contiguous().t().requires_grad_(), w.detach().t().contiguous().t().requires_grad_(), b]
+    check(run(linear, args, True), args, True, 3e-6)
+
+
+def test_leading_dimensions_are_kept() -> None:
+    x, w, b = make(6, 5, 4)
+    assert torch.allclose(linear(x.view(2, 3, 5), w, b), plain(x, w, b, False).view(2, 3, 4), atol=1e-6)
+
+
+def test_double_precision_and_gradcheck() -> None:
+    args = make(4, 3, 2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda *a: linear(*a, relu=True), args)
+    args = make(4, 3, 2, members=2, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda *a: stacked_linear(*a), args)
+    big = make(256, 256, 256, dtype=torch.float64)
+    check(run(linear, big, True), big, True, 1e-12)
+
+
+def test_second_derivatives() -> None:
+    def penalty(f: Callable[..., Tensor], args: list[Tensor]) -> tuple[Tensor, ...]:
+        x, w, b = args
+        out = f(x, w, b, relu=True)
+        (g,) = torch.autograd.grad(out.square().sum(), [x], create_graph=True)
+        return torch.autograd.grad(g.square().sum(), [x, w])
+
+    args = make(256, 128, 128)
+    exact = penalty(plain, [a.detach().double().requires_grad_() for a in args])
+    for a, b in zip(penalty(linear, args), exact, strict=True):
+        assert (a.double() - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+@pytest.mark.skipif(not lin._HAS_ONEDNN, reason="PyTorch without oneDNN")
+def test_which_products_are_fast() -> None:
+    big = make(256, 256, 256)
+    assert used(linear, big)
+    assert used(stacked_linear, make(256, 256, 256, members=2))
+    assert not used(linear, make(1, 256, 256))
+    assert not used(linear, make(256, 256, 256, dtype=torch.float64))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not used(linear, big)
+        assert linear(*big).dtype is torch.bfloat16
+    torch.set_float32_matmul_precision("medium")
+    assert not used(linear, big)
+    torch.set_float32_matmul_precision("highest")
+    set_fast_products(False)
+    assert not used(linear, big)
+
+
+def two_layers(x: Tensor, w: Tensor, b: Tensor, v: Tensor, c: Tensor) -> Tensor:
+    h = stacked_linear(x, w, b, relu=True)
+    return stacked_linear(h, v, c)
+
+
+@pytest.mark.slow
+def test_compiled_matches_eager() -> None:
+    x, w, b = make(256, 256, 128, members=2)
+    _, v, c = make(256, 128, 1, members=2)
+    args = [x, w, b, v, c]
+
+    compiled = torch.compile(two_layers, fullgraph=True)
+    for precision in ("highest", "medium"):  # the second compiles again and takes the plain way
+        torch.set_float32_matmul_precision(precision)
+        tol = 1e-5 if precision == "highest" else 3e-2
+        exact_args = [a.detach().double().requires_grad_() for a in args]
+        exact, got = two_layers(*exact_args), compiled(*args)
+        assert (got.double() - exact).abs().max() <= tol * exact.abs().max()
+        want = torch.autograd.grad(exact.square().sum(), exact_args)
+        for g, e in zip(torch.autograd.grad(got.square().sum(), args), want, strict=True):
+            assert (g.double() - e).abs().max() <= tol * e.abs().max()
+
+
+def test_export_uses_only_plain_operations() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            _, w, b = make(256, 256, 256)
+            self.w, self.b = torch.nn.Parameter(w.detach()), torch.nn.Parameter(b.detach())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return linear(x, self.w, self.b, relu=True)
+
+    program = torch.export.export(Net(), (torch.zeros(256, 256),))
+    assert "fast_" not in str(program.graph)
