@@ -25,3 +25,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ActrixError:
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
     return ActrixError(f"unknown {kind} {name!r}", hint, misuse=True)
+
+
+def brief(error: BaseException) -> str:
+    """An exception in one line: its type and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    text = lines[0][:300] if lines else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -6,11 +6,17 @@ group, so an actor loss cannot leak into a critic however it was computed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+
+def one_minus_power(base: float, exponent: Tensor) -> Tensor:
+    """1 - base^exponent for 0 <= base < 1, to full precision where base is nearly 1 (as 0.999 at the first step)."""
+    return -torch.expm1(exponent * (math.log(base) if base else -math.inf))
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Optimiser(nn.Module):
         buffers = self._buffers
         return [buffers[f"{name}_mean_{i}"] for i in range(n)], [buffers[f"{name}_square_{i}"] for i in range(n)]  # type: ignore[misc]
 
+    @torch.no_grad()
+    def set_rate(self, name: str, rate: Tensor | float) -> None:
+        """Set the learning rate of a group from now on; it is a buffer, saved with the rest."""
+        getattr(self, f"{name}_rate").copy_(torch.as_tensor(rate))
+
     def gradients(self, losses: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """d loss_g / d group_g for every named loss. A parameter that a loss does not reach gets zeros."""
         found = {}
@@ -70,12 +81,19 @@ class Optimiser(nn.Module):
             gradient = list(torch._foreach_mul(gradient, scale))
         step += 1
         b1, b2 = setting.betas
+        if not torch.compiler.is_compiling():  # one kernel for the whole group; a compiler makes its own
+            kernel = torch._fused_adamw_ if setting.weight_decay else torch._fused_adam_
+            kernel(
+                parameters, gradient, means, squares, [], [step] * len(parameters), lr=rate, beta1=b1, beta2=b2,
+                weight_decay=setting.weight_decay, eps=setting.epsilon, amsgrad=False, maximize=False,
+            )  # fmt: skip
+            return
         torch._foreach_lerp_(means, gradient, 1 - b1)
         torch._foreach_mul_(squares, b2)
         torch._foreach_addcmul_(squares, gradient, gradient, 1 - b2)
         # p -= rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps), with the bias corrections in two scalars
-        root = (1 - b2**step).sqrt()
-        size = rate * root / (1 - b1**step)
+        root = one_minus_power(b2, step).sqrt()
+        size = rate * root / one_minus_power(b1, step)
         scale_of = torch._foreach_sqrt(squares)
         torch._foreach_add_(scale_of, setting.epsilon * root)
         if setting.weight_decay:

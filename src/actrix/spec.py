@@ -99,3 +99,18 @@ def vector_spec(obs_size: int, action: Box | Choices | int) -> Spec:
 def size_of(shape: tuple[int, ...]) -> int:
     """Number of elements of a shape."""
     return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class TokenSpec:
+    """What a language policy sees and says: token ids below `vocab`, at most `context` of them."""
+
+    vocab: int
+    context: int
+    pad: int
+    eos: int
+
+    action_kind = "tokens"
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.__dict__)

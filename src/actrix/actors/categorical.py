@@ -25,6 +25,14 @@ def forbid(logits: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(mask | ~mask.any(-1, keepdim=True), logits, torch.full_like(logits, -torch.inf))
 
 
+def expect(logp: Tensor, value: Tensor) -> Tensor:
+    """Mean of `value` under the choice with log-probabilities `logp`, both [..., C] -> [...].
+
+    What is forbidden counts as 0, whatever its value.
+    """
+    return (logp.exp() * value.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
+
+
 class Categorical(Actor):
     """Independent softmax choices: K of them, sizes[k] options each (a MultiBinary bit is a choice of 2)."""
 
@@ -50,7 +58,7 @@ class Categorical(Actor):
         """Log-probability and entropy of given choices [..., K], both [...]."""
         logps = self.logps(obs, mask)
         logp = sum(x.gather(-1, action[..., k : k + 1])[..., 0] for k, x in enumerate(logps))
-        entropy = sum(-(x.exp() * x.masked_fill(x == -torch.inf, 0.0)).sum(-1) for x in logps)
+        entropy = sum(-expect(x, x) for x in logps)
         return logp, entropy  # type: ignore[return-value]
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:

@@ -19,6 +19,10 @@ class Temperature(nn.Module):
     def forward(self) -> Tensor:
         return self.log_temperature.exp()
 
-    def loss(self, logp: Tensor) -> Tensor:
-        """-mean log_temperature (logp + target_entropy), logp [B] of fresh actions (SAC v2, eq. 18, log form)."""
-        return -(self.log_temperature * (logp.detach() + self.target_entropy)).mean()
+    def loss(self, logp: Tensor, target_entropy: Tensor | None = None) -> Tensor:
+        """-mean log_temperature (logp + target_entropy), logp [B] of fresh actions (SAC v2, eq. 18, log form).
+
+        target_entropy [B]: nats, where it differs from state to state (as with masks); None is the fixed one.
+        """
+        target = self.target_entropy if target_entropy is None else target_entropy
+        return -(self.log_temperature * (logp.detach() + target)).mean()

@@ -33,6 +33,10 @@ class Value:
             return m.mean(0) - beta * m.std(0)
         raise ValueError(f"rule must be min, mean, max or bound, not {rule!r}")
 
+    def of(self, action: Tensor) -> Value:
+        """Of all choices, those taken: members [E, B, C], action [B, 1] -> members [E, B]."""
+        return Value(self.members.gather(-1, action.expand(len(self.members), *action.shape))[..., 0])
+
 
 class QEnsemble(nn.Module):
     """E independent critics Q(s, a) -> `Value` with members [E, B], computed as one batched product."""
@@ -49,6 +53,11 @@ class QEnsemble(nn.Module):
     def forward(self, obs: Tensor, action: Tensor) -> Value:
         return Value(self.net(torch.cat((self.encoder(obs), action), -1))[..., 0])
 
+    def frozen(self, obs: Tensor, action: Tensor) -> Value:
+        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others."""
+        features = self.encoder(obs).detach()
+        return Value(self.net(torch.cat((features, action), -1), frozen=True)[..., 0])
+
 
 class DiscreteQ(nn.Module):
     """E critics of every choice at once: Q(s, .) -> `Value` with members [E, B, C]. One Discrete action only."""
@@ -64,8 +73,7 @@ class DiscreteQ(nn.Module):
 
     def of(self, obs: Tensor, action: Tensor) -> Value:
         """Q of the choices taken, action [B, 1]: members [E, B]."""
-        everything = self(obs).members
-        return Value(everything.gather(-1, action.expand(len(everything), *action.shape))[..., 0])
+        return self(obs).of(action)
 
 
 class StateValue(nn.Module):

@@ -18,7 +18,7 @@ T = TypeVar("T", bound="Batch")
 
 @dataclass(frozen=True)
 class Batch:
-    """Base of all batches: the first dimension of every tensor is the row."""
+    """Base of all batches: the first dimension of every tensor is the row; scalars belong to the whole batch."""
 
     def map(self: T, function: Callable[[Tensor], Tensor]) -> T:
         """The same batch with `function` applied to every tensor."""
@@ -26,7 +26,8 @@ class Batch:
         return replace(self, **{k: function(v) for k, v in values.items() if isinstance(v, Tensor)})
 
     def __getitem__(self: T, index: Any) -> T:
-        return self.map(lambda tensor: tensor[index])
+        """Rows; a scalar belongs to all of them and stays."""
+        return self.map(lambda tensor: tensor[index] if tensor.ndim else tensor)
 
     def __len__(self) -> int:
         return next(len(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor))
@@ -53,6 +54,7 @@ class Transitions(Batch):
     next_obs: Tensor  # [B, D] the true successor, also where the episode ended
     terminated: Tensor  # [B] bool: no value follows
     truncated: Tensor  # [B] bool: cut off; value follows
+    mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
 
 

@@ -40,24 +40,24 @@ class Replay:
             "truncated": ((), np.bool_),
         }
         if masks and isinstance(spec.action, Choices):
-            layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
+            layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
         self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
         self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray:
         if folder is None:
             return np.zeros((self.rows, *shape), dtype)
-        folder.mkdir(parents=True, exist_ok=True)
         path, size = folder / f"{name}.bin", self.rows * int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
-        with open(path, "ab") as file:
-            try:  # reserve the space now: a full disk is an error here, not a dead process later
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(path, "ab") as file:  # reserve the space now: a full disk is an error here, not a death later
                 os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                raise ActrixError(
-                    f"no room for the replay buffer: {path.name} needs {size / 1e6:.0f} MB ({error.strerror})",
-                    "free some disk, or train with a smaller --capacity",
-                ) from error
-        return np.memmap(path, dtype, "r+", shape=(self.rows, *shape))
+            return np.memmap(path, dtype, "r+", shape=(self.rows, *shape))
+        except OSError as error:
+            raise ActrixError(
+                f"no room for the replay buffer: {path.name} needs {size / 1e6:,.0f} MB ({error.strerror})",
+                "free some disk, then `actrix resume FOLDER`; or train anew with a smaller --capacity",
+            ) from error
 
     def __len__(self) -> int:
         return min(self.total, self.capacity)
@@ -93,23 +93,34 @@ class Replay:
         sums = {}
         for name, array in self._arrays.items():
             if isinstance(array, np.memmap):
-                array.flush()
-            sums[name] = self._checksum(array)
-        return {"total": self.total, "checksums": sums}
+                try:
+                    array.flush()
+                except OSError as error:
+                    raise ActrixError(
+                        f"could not write replay/{name}.bin: {error.strerror}", "is the disk failing?"
+                    ) from error
+            sums[name] = self._checksum(array, len(self))
+        return {"total": self.total, "capacity": self.capacity, "rows": self.rows, "checksums": sums}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take up the window that `state` describes; the rows must still be in the folder."""
         self.total = int(state["total"])
+        if self.rows != state["rows"] and self.total > min(self.rows, state["rows"]):
+            raise ActrixError(
+                f"the replay was written in a ring of {state['rows']:,} rows, and is opened as one of {self.rows:,}",
+                "restore the run's config.json from a copy, or start a new run",
+            )
         for name, expected in state["checksums"].items():
-            if self._checksum(self._arrays[name]) != expected:
+            if self._checksum(self._arrays[name], min(self.total, state["capacity"])) != expected:
                 raise ActrixError(
                     f"the replay file replay/{name}.bin does not match its checkpoint (checksum differs)",
                     "the file was changed or the disk is failing; restore it from a copy, or start a new run",
                 )
 
-    def _checksum(self, array: np.ndarray) -> int:
-        start, stop = (self.total - len(self)) % self.rows, self.total % self.rows
-        pieces = [array[start:stop]] if start < stop or not len(self) else [array[start:], array[:stop]]
+    def _checksum(self, array: np.ndarray, size: int) -> int:
+        """Of the last `size` rows, oldest first."""
+        start, stop = (self.total - size) % self.rows, self.total % self.rows
+        pieces = [array[start:stop]] if start < stop or not size else [array[start:], array[:stop]]
         value = 0
         for piece in pieces:
             if piece.size:

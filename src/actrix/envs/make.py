@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from typing import Any
 
 import gymnasium as gym
 
-from actrix.errors import ActrixError, unknown
+from actrix.errors import ActrixError, brief, unknown
 
 EXTRAS = {"mujoco": "mujoco", "pygame": "classic", "Box2D": "classic", "ale_py": "atari", "envpool": "envpool"}
 
 
 def make_env(env_id: str, **kwargs: Any) -> gym.Env:
-    """`gymnasium.make` for `Id-v0` or `module:Id-v0` (the module is imported first)."""
+    """`gymnasium.make` for `Id-v0`, or `module:Id-v0`: a module on the path or in the present folder."""
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        import_first(module, env_id)
     try:
-        return gym.make(env_id, disable_env_checker=True, **kwargs)
+        return gym.make(name, disable_env_checker=True, **kwargs)
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
-        _, _, name = env_id.rpartition(":")
         problem = unknown("environment", name, [k for k in gym.registry if "/" not in k])
         if isinstance(error, gym.error.DeprecatedEnv):
             problem.hint = str(error)
@@ -30,8 +35,39 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
         raise ActrixError(f"environment {env_id!r}: {error}", "pip install 'actrix[mujoco,classic]'") from error
     except ActrixError:
         raise
+    except gym.error.Error as error:
+        raise ActrixError(
+            f"{env_id!r} is no environment: {brief(error)}", "for example Pendulum-v1", misuse=True
+        ) from error
     except Exception as error:
         raise ActrixError(
-            f"environment {env_id!r} could not be made: {type(error).__name__}: {error}",
+            f"environment {env_id!r} could not be made: {brief(error)}",
             "check the id and its arguments; --debug shows the whole traceback",
         ) from error
+
+
+def import_first(module: str, env_id: str) -> None:
+    """Import the module of `module:Id-v0`; it registers its environments."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    named = all(part.isidentifier() for part in module.split("."))
+    try:
+        if named:
+            importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        named = not f"{module}.".startswith(f"{error.name}.")
+        if named:
+            raise ActrixError(
+                f"environment {env_id!r} needs the module {error.name!r}", "is it installed, and on PYTHONPATH?"
+            ) from error
+    except Exception as error:
+        raise ActrixError(
+            f"the module {module!r} of the environment {env_id!r} could not be imported: {brief(error)}",
+            "--debug shows the whole traceback",
+        ) from error
+    if not named:
+        raise ActrixError(
+            f"there is no module {module!r}, which the environment {env_id!r} names",
+            "give MODULE:ID, with the module in the present folder, installed, or on PYTHONPATH",
+            misuse=True,
+        )

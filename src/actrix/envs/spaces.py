@@ -31,36 +31,49 @@ def leaves(space: gym.Space, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any
     return [(path, space)]
 
 
-def one_hot(value: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def one_hot(name: str, value: Any, start: np.ndarray, sizes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    choice = checked(name, value, shape).reshape(-1).astype(np.int64) - start
+    if (choice < 0).any() or (choice >= sizes).any():
+        raise ActrixError(
+            f"the environment returned {name!r} of {value}, which is outside its space",
+            "fix the environment's observation_space or what its reset and step return",
+        )
     row = np.zeros(int(sizes.sum()), np.float32)
-    row[np.concatenate(([0], np.cumsum(sizes)[:-1])) + np.asarray(value).reshape(-1)] = 1.0
+    row[np.concatenate(([0], np.cumsum(sizes)[:-1])) + choice] = 1.0
     return row
 
 
 def leaf_row(name: str, space: gym.Space) -> tuple[tuple[int, ...], Flatten]:
     """Width and shape of a leaf as a row, and the function that makes the row."""
     if isinstance(space, spaces.Box):
-        shape = space.shape
-        return shape, lambda o: checked(name, o, shape).reshape(-1)
+        shape, whole = space.shape, is_image(space)
+        return shape, lambda o: checked(name, o, shape, whole).reshape(-1)
     if isinstance(space, spaces.Discrete):
-        n, start = np.array([space.n]), int(space.start)
-        return (int(space.n),), lambda o: one_hot(np.asarray(o) - start, n)
+        n, start = np.array([space.n]), np.array([space.start])
+        return (int(space.n),), lambda o: one_hot(name, o, start, n, ())
     if isinstance(space, spaces.MultiDiscrete):
-        nvec, starts = space.nvec.reshape(-1), np.asarray(space.start).reshape(-1)
-        return (int(nvec.sum()),), lambda o: one_hot(np.asarray(o).reshape(-1) - starts, nvec)
+        shape, nvec, starts = space.nvec.shape, space.nvec.reshape(-1), np.asarray(space.start).reshape(-1)
+        return (int(nvec.sum()),), lambda o: one_hot(name, o, starts, nvec, shape)
     if isinstance(space, spaces.MultiBinary):
-        return (size_of(space.shape),), lambda o: np.asarray(o, np.float32).reshape(-1)
+        shape = space.shape
+        return (size_of(shape),), lambda o: checked(name, o, shape).reshape(-1)
     raise ActrixError(
         f"observation {name!r} is a {type(space).__name__} space, which has no fixed-width form",
         "wrap the environment so that it returns Box, Discrete, MultiDiscrete, MultiBinary, or Dict/Tuple of these",
     )
 
 
-def checked(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def checked(name: str, value: Any, shape: tuple[int, ...], image: bool = False) -> np.ndarray:
+    """The value as an array, which must have the shape, and for images the type, that its space promises."""
     array = np.asarray(value)
     if array.shape != shape:
         raise ActrixError(
             f"the environment returned {name!r} of shape {array.shape}, but its space says {shape}",
+            "fix the environment's observation_space or what its reset and step return",
+        )
+    if image and array.dtype != np.uint8:
+        raise ActrixError(
+            f"the environment returned the image {name!r} as {array.dtype}, but its space says uint8",
             "fix the environment's observation_space or what its reset and step return",
         )
     return array
@@ -87,11 +100,12 @@ class ObsMap:
         self.size = start
         # the usual case, a plain vector: no copy but the one into the row
         self.plain = space.shape if isinstance(space, spaces.Box) else None
+        self._image = self.dtype == np.uint8
 
     def write(self, obs: Any, row: np.ndarray) -> None:
         """Write one observation into `row` [D]."""
         if self.plain is not None:
-            row[:] = checked("obs", obs, self.plain).reshape(-1)
+            row[:] = checked("obs", obs, self.plain, self._image).reshape(-1)
             return
         for start, stop, path, make in self._makers:
             value = obs
@@ -118,7 +132,8 @@ class ActionMap:
             bounds = (tuple(low.tolist()), tuple(high.tolist())) if bounded else (None, None)
             self.spec = Box(len(low), space.shape, *bounds)
             self._low, self._high, self._bounded = low, high, bounded
-            self._centre, self._half = (high + low) / 2 if bounded else low * 0, (high - low) / 2
+            if bounded:
+                self._centre, self._half = (high + low) / 2, (high - low) / 2
         elif isinstance(space, spaces.Discrete):
             self.spec = Choices((int(space.n),), "discrete", (int(space.start),))
         elif isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
@@ -143,10 +158,13 @@ class ActionMap:
             value = self._centre + self._half * np.clip(row, -1.0, 1.0)
         else:
             value = row.astype(np.float64)
-        return np.clip(value, self._low, self._high).astype(self.space.dtype).reshape(self.spec.shape)
+        value = np.clip(value, self._low, self._high)
+        if self.space.dtype is not None and self.space.dtype.kind in "iu":
+            value = np.rint(value)
+        return value.astype(self.space.dtype).reshape(self.spec.shape)
 
     def from_env(self, action: Any) -> np.ndarray:
-        """The inverse of `to_env`."""
+        """The inverse of `to_env` (up to its clipping, and the rounding of whole-numbered boxes)."""
         if isinstance(self.spec, Choices):
             return (np.asarray(action).reshape(-1) - self._start).astype(np.int64)
         value = np.asarray(action, np.float64).reshape(-1)

@@ -1,35 +1,28 @@
 """Several copies of one environment, stepped together, as canonical rows.
 
-`LocalWorlds` steps environments in this process: on few cores the fastest for anything cheap. `VectorWorlds`
-takes any `gymnasium.vector.VectorEnv` in any of its three autoreset modes, among them worker processes.
-Both give the same `Outcome`, in which `next_obs` is always the true successor of what was acted on, and
-`obs` is what to act on next.
+`LocalWorlds` steps environments in this process: on few cores the fastest for anything cheap. `ProcessWorlds` (see
+`envs.processes`) does the same in worker processes, with the same bits. `VectorWorlds` takes any
+`gymnasium.vector.VectorEnv` in any of its three autoreset modes. All give the same `Outcome`, in which `next_obs`
+is always the true successor of what was acted on, and `obs` is what to act on next.
 """
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
-import multiprocessing
-import os
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from actrix.envs.make import make_env
 from actrix.envs.spaces import ActionMap, ObsMap
-from actrix.errors import ActrixError
+from actrix.envs.watchdog import INTACT, WATCHDOG
+from actrix.errors import ActrixError, brief
 from actrix.spec import Choices, Spec
-
-INTACT = "the run is intact up to its last checkpoint: mend the environment, then `actrix resume FOLDER`"
 
 
 @dataclass
@@ -56,20 +49,32 @@ class Worlds:
         self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
         self.spec = Spec(self.obs_map.parts, self.action_map.spec, self.obs_map.dtype.name)
         self.returns, self.lengths = np.zeros(n), np.zeros(n, np.int64)
+        self.masked: bool | None = None  # whether there are action masks; known after the first reset
 
     def reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         """Start every environment anew from its seed: (obs [N, D], mask [N, C] or None)."""
         self.returns[:], self.lengths[:] = 0.0, 0
-        obs, mask = self._reset(seeds)
-        self._finite("observation", obs, "reset")
+        with np.errstate(all="ignore"):
+            obs, mask = self._reset(seeds)
+            self._finite("observation", obs, "reset")
+        self._legal(mask)
         return obs, mask
 
     def step(self, action: np.ndarray) -> Outcome:
         """Take canonical actions [N, A]."""
-        out = self._step(action)
-        self._finite("observation", out.next_obs, "step")
-        self._finite("observation", out.obs, "reset")
-        self._finite("reward", out.reward[:, None], "step")
+        with np.errstate(all="ignore"):  # what overflows is found below, and named
+            if action.dtype.kind == "f" and not np.isfinite(action).all():
+                raise ActrixError(
+                    "training diverged: the policy's action is not finite",
+                    "the run is intact up to its last checkpoint; start a new one with a lower learning rate",
+                )
+            out = self._step(action)
+            self._finite("observation", out.next_obs, "step")
+            if out.obs is not out.next_obs:
+                self._finite("observation", out.obs, "reset")
+            self._finite("reward", out.reward[:, None], "step")
+        if out.mask is not None or self.masked:
+            self._legal(out.mask)
         self.returns += out.reward
         self.lengths += out.valid
         ended = (out.terminated | out.truncated) & out.valid
@@ -86,10 +91,36 @@ class Worlds:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             i, column = bad[0]
-            index = f"[{column}]" if what == "observation" else ""
+            name = f"observation[{column}] of" if what == "observation" else "reward of"
+            raise ActrixError(f"environment {i} ({self.name}): {where} returned {name} {rows[i, column]}", INTACT)
+
+    def _legal(self, mask: np.ndarray | None) -> None:
+        """An action mask is always there or never, and leaves something to choose."""
+        if self.masked is None:
+            self.masked = mask is not None
+        if (mask is not None) != self.masked:
+            raise ActrixError(f"{self.name}: info['action_mask'] is there at some steps and missing at others", INTACT)
+        spec = self.action_map.spec
+        if mask is not None and isinstance(spec, Choices):
+            starts = np.concatenate(([0], np.cumsum(spec.sizes)[:-1]))
+            empty = np.flatnonzero(~np.logical_or.reduceat(mask, starts, axis=1).all(axis=1))
+            if len(empty):
+                raise ActrixError(
+                    f"environment {empty[0]} ({self.name}): info['action_mask'] leaves no legal action", INTACT
+                )
+
+    def _row_mask(self, i: int, value: Any) -> np.ndarray:
+        """One environment's `info["action_mask"]`, an array or one for each choice, as a row [C] bool."""
+        spec = self.action_map.spec
+        assert isinstance(spec, Choices)
+        parts = value if isinstance(value, tuple | list) else [value]
+        row = np.concatenate([np.asarray(part).astype(bool).reshape(-1) for part in parts])
+        if len(row) != sum(spec.sizes):
             raise ActrixError(
-                f"environment {i} ({self.name}) returned a {what}{index} of {rows[i, column]} from {where}", INTACT
+                f"environment {i} ({self.name}): info['action_mask'] has {len(row)} entries, not {sum(spec.sizes)}",
+                INTACT,
             )
+        return row
 
     def _reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         raise NotImplementedError
@@ -101,85 +132,57 @@ class Worlds:
         raise NotImplementedError
 
 
-class Watchdog:
-    """Ends a step that hangs: Python code is interrupted, compiled code (which cannot be) ends the process."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.deadline: float | None = None
-        self.fired = False
-        self.what = ""
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="actrix-watchdog")
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def _watch(self) -> None:
-        pause = min(1.0, self.seconds / 4)
-        while not self._stop.wait(pause):
-            deadline = self.deadline
-            if deadline is None or time.monotonic() < deadline:
-                continue
-            self.fired, self.deadline = True, None
-            _thread.interrupt_main()
-            if self._stop.wait(5.0) or not self.fired:
-                continue
-            sys.stderr.write(f"error: {self.what} did not return within {self.seconds:g} s\n{INTACT}\n")
-            sys.stderr.flush()
-            os._exit(1)
-
-
 class LocalWorlds(Worlds):
-    """N environments in this process. `timeout`: seconds after which a call counts as hung."""
+    """N environments in this process.
 
-    def __init__(self, makers: Sequence[Callable[[], gym.Env]], name: str, timeout: float = 60.0) -> None:
-        self.envs = [make() for make in makers]
-        first = self.envs[0]
-        super().__init__(name, len(self.envs), first.observation_space, first.action_space)
-        self._watchdog = Watchdog(timeout)
-        if threading.current_thread() is threading.main_thread():
-            self._watchdog.start()
+    timeout: seconds after which a call counts as hung (see `envs.watchdog`); 0 does not watch.
+    first: the number of the first one, where these are some of many.
+    """
+
+    def __init__(
+        self, makers: Sequence[Callable[[], gym.Env]], name: str, timeout: float = 60.0, first: int = 0
+    ) -> None:
+        self.name, self.timeout, self.first = name, timeout, first
+        self._at, self._hung = 0, False
+        self.envs: list[gym.Env] = []
+        with self._guard("making it"):
+            for self._at, make in enumerate(makers):
+                self.envs.append(make())
+        super().__init__(name, len(self.envs), self.envs[0].observation_space, self.envs[0].action_space)
 
     @contextlib.contextmanager
     def _guard(self, what: str) -> Iterator[None]:
-        dog = self._watchdog
-        dog.what, dog.deadline = f"{self.name}: {what}", time.monotonic() + dog.seconds
+        """Calls inside are watched, and what they raise becomes an ActrixError that names the environment."""
+        watched = self.timeout > 0 and WATCHDOG.begin(self.timeout, self.name, what)
+        raised: BaseException | None = None
         try:
             yield
-        except KeyboardInterrupt:
-            if not dog.fired:
-                raise
-            dog.fired = False
-            raise ActrixError(
-                f"environment {self._at} ({self.name}): {what} did not return within {dog.seconds:g} s", INTACT
-            ) from None
-        except ActrixError:
-            raise
-        except Exception as error:
-            raise ActrixError(
-                f"environment {self._at} ({self.name}): {what} raised {type(error).__name__}: {error}", INTACT
-            ) from error
-        finally:
-            dog.deadline = None
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            raised = error
+        late = watched and WATCHDOG.end()
+        if late or raised is not None:
+            self._raise(what, late, raised)
 
-    _at = 0
+    def _raise(self, what: str, late: bool, raised: BaseException | None) -> None:
+        at = f"environment {self.first + self._at} ({self.name})"
+        if late:
+            self._hung = True
+            raise ActrixError(f"{at}: {what} did not return within {self.timeout:g} s", INTACT) from None
+        if isinstance(raised, ActrixError | KeyboardInterrupt):
+            raise raised
+        assert raised is not None
+        raise ActrixError(f"{at}: {what} raised {brief(raised)}", INTACT) from raised
 
     def _mask(self, infos: list[dict[str, Any]]) -> np.ndarray | None:
-        if not isinstance(self.action_map.spec, Choices) or "action_mask" not in infos[0]:
+        if not isinstance(self.action_map.spec, Choices) or not any("action_mask" in info for info in infos):
             return None
-        rows = [np.asarray(info["action_mask"], bool).reshape(-1) for info in infos]
-        width = sum(self.action_map.spec.sizes)
-        for i, row in enumerate(rows):
-            if len(row) != width:
+        for i, info in enumerate(infos):
+            if "action_mask" not in info:
                 raise ActrixError(
-                    f"environment {i} ({self.name}): info['action_mask'] has {len(row)} entries, not {width}", INTACT
+                    f"environment {self.first + i} ({self.name}): info['action_mask'] is missing, others have it",
+                    INTACT,
                 )
-        return np.stack(rows)
+        return np.stack([self._row_mask(self.first + i, info["action_mask"]) for i, info in enumerate(infos)])
 
     def _reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         obs, infos = np.empty((self.n, self.obs_map.size), self.obs_map.dtype), []
@@ -216,9 +219,11 @@ class LocalWorlds(Worlds):
         return Outcome(obs, next_obs, reward, terminated, truncated, np.ones(n, bool), mask, next_mask)
 
     def close(self) -> None:
-        self._watchdog.stop()
-        for env in self.envs:
-            env.close()
+        if self._hung:
+            return
+        with contextlib.suppress(ActrixError), self._guard("close"):
+            for env in self.envs:
+                env.close()
 
 
 class VectorWorlds(Worlds):
@@ -227,38 +232,19 @@ class VectorWorlds(Worlds):
     In mode NEXT_STEP the step after an end is only a reset: it comes back with `valid` False.
     """
 
-    def __init__(self, env: VectorEnv, name: str, timeout: float = 60.0) -> None:
+    def __init__(self, env: VectorEnv, name: str) -> None:
         super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space)
-        self.env, self.timeout = env, timeout
+        self.env = env
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 
     def _call(self, what: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            if isinstance(self.env, AsyncVectorEnv):
-                getattr(self.env, f"{what}_async")(*args, **kwargs)
-                return getattr(self.env, f"{what}_wait")(timeout=self.timeout)
             return getattr(self.env, what)(*args, **kwargs)
-        except multiprocessing.TimeoutError as error:
-            self._abandon()
-            raise ActrixError(
-                f"a worker of {self.name}: {what} did not return within {self.timeout:g} s", INTACT
-            ) from error
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            self._abandon()
-            raise ActrixError(f"a worker process of {self.name} died during {what}", INTACT) from error
         except ActrixError:
             raise
         except Exception as error:
-            self._abandon()
-            raise ActrixError(
-                f"a worker of {self.name}: {what} raised {type(error).__name__}: {error}", INTACT
-            ) from error
-
-    def _abandon(self) -> None:
-        if isinstance(self.env, AsyncVectorEnv):
-            with contextlib.suppress(Exception):
-                self.env.close(terminate=True)
+            raise ActrixError(f"{self.name}: {what} raised {brief(error)}", INTACT) from error
 
     def _rows(self, obs: Any) -> np.ndarray:
         rows = np.empty((self.n, self.obs_map.size), self.obs_map.dtype)
@@ -270,16 +256,19 @@ class VectorWorlds(Worlds):
                 self.obs_map.write(item, rows[i])
         return rows
 
-    def _mask(self, infos: dict[str, Any]) -> np.ndarray | None:
+    def _mask(self, infos: dict[str, Any], of: np.ndarray) -> np.ndarray | None:
+        """Masks [N, C] of the environments in `of` [N] bool (the rest are all True); None where there are none."""
         if not isinstance(self.action_map.spec, Choices) or "action_mask" not in infos:
             return None
-        value = infos["action_mask"]
-        return np.stack([np.asarray(row, bool).reshape(-1) for row in value])
+        rows = np.ones((self.n, sum(self.action_map.spec.sizes)), bool)
+        for i in np.flatnonzero(of):
+            rows[i] = self._row_mask(int(i), infos["action_mask"][i])
+        return rows
 
     def _reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         obs, infos = self._call("reset", seed=[int(s) for s in seeds])
         self._was_done[:] = False
-        return self._rows(obs), self._mask(infos)
+        return self._rows(obs), self._mask(infos, np.ones(self.n, bool))
 
     def _step(self, action: np.ndarray) -> Outcome:
         space = self.env.single_action_space
@@ -290,8 +279,9 @@ class VectorWorlds(Worlds):
         reward = np.asarray(reward, np.float32)
         terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
         ended = terminated | truncated
-        mask = next_mask = self._mask(infos)
-        valid, obs = np.ones(self.n, bool), next_obs
+        everyone = np.ones(self.n, bool)
+        mask = next_mask = self._mask(infos, everyone)
+        valid, obs = everyone, next_obs
         if self.mode == AutoresetMode.NEXT_STEP:
             valid = ~self._was_done
             reward = np.where(valid, reward, np.float32(0.0))
@@ -300,10 +290,13 @@ class VectorWorlds(Worlds):
             next_obs = next_obs.copy()
             for i in np.flatnonzero(ended):
                 self.obs_map.write(infos["final_obs"][i], next_obs[i])
+            final = self._mask(infos.get("final_info", {}), ended)
+            if next_mask is not None and final is not None:
+                next_mask = np.where(ended[:, None], final, next_mask)
         elif ended.any():
             raw, infos = self._call("reset", options={"reset_mask": ended})
             obs = np.where(ended[:, None], self._rows(raw), next_obs)
-            new = self._mask(infos)
+            new = self._mask(infos, ended)
             if mask is not None and new is not None:
                 mask = np.where(ended[:, None], new, mask)
         self._was_done = ended & valid
@@ -315,10 +308,10 @@ class VectorWorlds(Worlds):
 
 
 def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0) -> Worlds:
-    """N copies of an environment: in this process, or one in each of `workers` processes (then n = workers)."""
+    """N copies of an environment, in this process or shared out among worker processes (at least one each)."""
     makers = [functools.partial(make_env, env_id) for _ in range(max(n, workers))]
     if workers == 0:
         return LocalWorlds(makers, env_id, timeout)
-    make_env(env_id).close()  # say here, not in a worker's traceback, what is wrong with the id
-    env = AsyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
-    return VectorWorlds(env, env_id, timeout)
+    from actrix.envs.processes import ProcessWorlds
+
+    return ProcessWorlds(makers, env_id, workers, timeout)

@@ -200,7 +200,7 @@ class _HuggingFaceDecoding:
         from transformers import DynamicCache
 
         self.model = model
-        rows, length = tokens_BL.shape
+        length = tokens_BL.shape[1]
         slot = torch.arange(capacity, device=tokens_BL.device)
         padding = (length - lengths_B).to(tokens_BL.device)[:, None]
         self.mask = (slot >= padding).long()  # [B, capacity]

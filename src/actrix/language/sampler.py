@@ -2,9 +2,10 @@
 
 Randomness. Every row has its own stream of uniform numbers, a pure function of (seed, stream, position): the
 token at a position is found by inverting the cumulative distribution at its number. Same model, prompts,
-settings and seed give the same bits, on any number of threads. A row's draws depend neither on its neighbours nor on its
-place in the batch if it is given its stream; its *logits* may still differ in the last bit
-in another batch, which changes a token only where a number falls within rounding of a boundary.
+settings and seed give the same bits. A row's draws depend neither on its neighbours nor on its place in the
+batch if it is given its stream; its *logits* may still differ in the last bit in another batch (or, for a batch that is
+decoded in one piece, on another number of threads), which changes a token only where a number falls within rounding
+of a boundary.
 
 Speed. Prompts are read once for all of their samples. Rows that have ended are dropped. On a CPU, small groups of rows
 are decoded to their end, one after the other or one per thread (see `actrix.nets.decoding`).
@@ -12,12 +13,14 @@ are decoded to their end, one after the other or one per thread (see `actrix.net
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from actrix.errors import ActrixError
@@ -84,10 +87,11 @@ class Samples:
 def uniforms(seed: int, streams: Sequence[int], count: int) -> Tensor:
     """Float64 [len(streams), count] in [0, 1): SplitMix64 (Steele et al., OOPSLA 2014), 48 bits of each output."""
 
-    def mix(z: np.ndarray) -> np.ndarray:
+    def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+        mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+        return mixed
 
     golden = np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over="ignore"):
@@ -105,7 +109,7 @@ def truncate(logits_BV: Tensor, top_k: int, top_p: float) -> Tensor:
         least = logits_BV.topk(top_k, -1).values[..., -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < least, -torch.inf)
     if top_p < 1:
-        ordered, index = logits_BV.sort(-1, descending=True, stable=True)
+        ordered, index = logits_BV.sort(stable=True, dim=-1, descending=True)
         probability = ordered.softmax(-1, dtype=torch.float64)
         before = probability.cumsum(-1) - probability
         drop = torch.zeros_like(logits_BV, dtype=torch.bool).scatter(-1, index, before >= top_p)
@@ -140,6 +144,9 @@ class _Group:
         return [p * n + c for p in self.prompts for c in range(self.first, self.first + self.copies)]
 
 
+_Work = Callable[[_Group], tuple[Tensor, Tensor]]
+
+
 def _groups(prompts: Sequence[Sequence[int]], n: int, most: int | None) -> list[_Group]:
     """Prompts of similar length together, at most `most` rows in a group."""
     order = sorted(range(len(prompts)), key=lambda p: len(prompts[p]))
@@ -149,7 +156,7 @@ def _groups(prompts: Sequence[Sequence[int]], n: int, most: int | None) -> list[
         return [_Group((p,), first, min(most, n - first)) for p in order for first in range(0, n, most)]
     count = -(-len(order) // (most // n))
     cuts = [len(order) * i // count for i in range(count + 1)]
-    return [_Group(tuple(order[a:b]), 0, n) for a, b in zip(cuts, cuts[1:])]
+    return [_Group(tuple(order[a:b]), 0, n) for a, b in pairwise(cuts)]
 
 
 @torch.inference_mode()
@@ -214,8 +221,8 @@ def generate(
     """Samples `settings.n` completions of each prompt (lists of ids, of any lengths but not empty).
 
     `eos` ends a row (None: nothing does); `pad` fills rows. `seed` is a number, or a generator that one number
-    is drawn from. `streams` names each row's random stream (default: its index), for rows that must draw alike in another batch.
-    `version` is recorded in the result. `decoder` reuses `model.decoder()` over several calls with
+    is drawn from. `streams` names each row's random stream (default: its index), for rows that must draw alike in
+    another batch. `version` is recorded in the result. `decoder` reuses `model.decoder()` over several calls with
     the same weights.
     """
     if not prompts or not all(len(p) for p in prompts):
@@ -223,7 +230,7 @@ def generate(
     longest, rows = max(map(len, prompts)), len(prompts) * settings.n
     if longest + settings.max_new > model.context:
         raise ActrixError(
-            f"a prompt of {longest} tokens and {settings.max_new} new ones exceed the model's context of {model.context}",
+            f"{longest} prompt tokens and {settings.max_new} new ones exceed the model's context of {model.context}",
             "shorten the prompts or max_new, or build the model with a longer context",
         )
     names = list(range(rows)) if streams is None else list(streams)
@@ -246,7 +253,7 @@ def generate(
     return _assemble(prompts, groups, results, settings, eos, pad, version, device)
 
 
-def _in_threads(work, groups: list[_Group], threads: int) -> list[tuple[Tensor, Tensor]]:  # type: ignore[no-untyped-def]
+def _in_threads(work: _Work, groups: list[_Group], threads: int) -> list[tuple[Tensor, Tensor]]:
     """One group per thread, each with single-threaded kernels: no barriers between short kernels."""
     before = torch.get_num_threads()
     try:

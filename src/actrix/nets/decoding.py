@@ -5,8 +5,9 @@ own positions (slot minus padding), and padded slots are masked out exactly.
 
 What makes it quick on a CPU, where a step of a small model is short: weights are laid out once for oneDNN
 (`Packed`); the two halves of a rotary pair lie side by side, which makes the rotation one complex product (the
-order of dimensions inside a head does not matter to a dot product); and few rows are decoded at a time, so that
-their keys and values stay in the processor's cache (`rows_at_once`).
+order of dimensions inside a head does not matter to a dot product); few rows are decoded at a time, so that their keys
+and values stay in the processor's cache (`rows_at_once`); and where there is a C compiler, what lies between the
+products is done by a few fused loops (`native`). Without them the same is computed up to rounding.
 
 Suffixes: B rows, L prompt length, C slots of the cache, T slots used, H query heads, K key heads, D head
 dimension, W width, V vocabulary.
@@ -22,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actrix.nets.dense import Packed
+from actrix.nets.native import Kernels, kernels
 from actrix.nets.transformer import Block, Transformer
 
 CACHE_BYTES = 16 << 20  # keys and values of the rows that a CPU decodes together
@@ -46,6 +48,8 @@ class Decoder:
     @torch.no_grad()
     def __init__(self, net: Transformer) -> None:
         self.config = config = net.config
+        weight = net.embedding.weight
+        self.native = kernels() if weight.device.type == "cpu" and weight.dtype == torch.float32 else None
         self.check_length = net.check_length
         self.embedding = net.embedding.weight.clone()
         self.norm = net.norm.weight.clone()
@@ -98,10 +102,12 @@ class Decoding:
         config, device, dtype = decoder.config, decoder.embedding.device, decoder.embedding.dtype
         self.decoder, self.config = decoder, config
         prompts, length = tokens_BL.shape
-        cache = (config.layers, prompts * copies, config.key_heads, capacity, config.head_dim)
-        self.key_BKCD, self.value_BKCD = (torch.empty(cache, device=device, dtype=dtype) for _ in range(2))
+        cache = (config.layers, prompts * copies, config.key_heads)
+        self.key_BKDC = torch.empty(*cache, config.head_dim, capacity, device=device, dtype=dtype)
+        self.value_BKCD = torch.empty(*cache, capacity, config.head_dim, device=device, dtype=dtype)
         slot_C = torch.arange(capacity, device=device)
         padding_B = (length - lengths_B).to(device)
+        self.padding_B = padding_B.repeat_interleave(copies, 0)
         padded_BC = slot_C < padding_B[:, None]
         self.turn_BC = decoder.turn[(slot_C - padding_B[:, None]).clamp_min(0)]  # [B, C, D/2]
         self.slot = length
@@ -113,6 +119,7 @@ class Decoding:
             heads = config.key_heads
             self.mask = mask.expand(-1, heads, -1, -1).repeat_interleave(copies, 0).flatten(0, 1)  # [BK, 1, C]
         self.nothing = torch.zeros(1, 1, 1, device=device, dtype=dtype)
+        self.score = torch.empty(capacity)
         if copies > 1:
             self.turn_BC = self.turn_BC.repeat_interleave(copies, 0)
             self.logits = self.logits.repeat_interleave(copies, 0)
@@ -147,7 +154,7 @@ class Decoding:
         x = self.decoder.embedding[tokens_BL]
         for index, layer in enumerate(self.decoder.layers):
             query, key, value = (t.transpose(1, 2) for t in self._split(layer, x, turn))
-            self.key_BKCD[index].unflatten(0, (-1, copies))[..., :length, :] = key[:, None]
+            self.key_BKDC[index].unflatten(0, (-1, copies))[..., :length] = key[:, None].transpose(-1, -2)
             self.value_BKCD[index].unflatten(0, (-1, copies))[..., :length, :] = value[:, None]
             mixed = F.scaled_dot_product_attention(query, key, value, seen[:, None], enable_gqa=grouped)
             x = self._finish(layer, x, mixed.transpose(1, 2).flatten(2))
@@ -156,6 +163,8 @@ class Decoding:
     @torch.no_grad()
     def step(self, token_B: Tensor) -> Tensor:
         """Writes the token of every row into the next slot; logits [B, V] of the one after it."""
+        if self.decoder.native is not None:
+            return self._native_step(self.decoder.native, token_B)
         config, slot, rows = self.config, self.slot, token_B.shape[0]
         keys, dim, end = config.key_heads, config.head_dim, self.slot + 1
         group = (rows * keys, config.heads // keys, dim)  # the queries that share a key head
@@ -164,20 +173,37 @@ class Decoding:
         x = self.decoder.embedding[token_B]
         for index, layer in enumerate(self.decoder.layers):
             query, key, value = self._split(layer, x, turn)
-            all_keys, all_values = self.key_BKCD[index], self.value_BKCD[index]
-            all_keys[:, :, slot] = key
+            all_keys, all_values = self.key_BKDC[index], self.value_BKCD[index]
+            all_keys[..., slot] = key
             all_values[:, :, slot] = value
-            keys_T, values_T = all_keys.flatten(0, 1)[:, :end], all_values.flatten(0, 1)[:, :end]
-            query = query.reshape(group)
-            score = torch.baddbmm(mask, query, keys_T.transpose(1, 2), beta=beta, alpha=dim**-0.5)
+            keys_T, values_T = all_keys.flatten(0, 1)[..., :end], all_values.flatten(0, 1)[:, :end]
+            score = torch.baddbmm(mask, query.reshape(group), keys_T, beta=beta, alpha=dim**-0.5)
             mixed = torch.bmm(score.softmax(-1), values_T)
             x = self._finish(layer, x, mixed.view(rows, -1))
         self.slot = end
         return self._logits(x)
 
+    def _native_step(self, native: Kernels, token_B: Tensor) -> Tensor:
+        """`step`, with everything between the products in C."""
+        config, decoder, eps = self.config, self.decoder, self.config.norm_eps
+        rows, slot = token_B.shape[0], self.slot
+        x = decoder.embedding[token_B]
+        normal, mixed = torch.empty_like(x), x.new_empty(rows, config.heads * config.head_dim)
+        hidden = x.new_empty(rows, config.mlp_width)
+        turn, stride = self.turn_BC[0, slot].data_ptr(), self.turn_BC.stride(0) * 2
+        fixed = (self.padding_B, self.score, mixed, config.heads, slot)
+        added: Tensor | None = None
+        for index, layer in enumerate(decoder.layers):
+            qkv = layer.qkv(native.add_norm(x, added, layer.norm_attention, normal, eps))
+            native.attend(qkv, turn, stride, self.key_BKDC[index], self.value_BKCD[index], *fixed)
+            up = layer.up(native.add_norm(x, layer.out(mixed), layer.norm_mlp, normal, eps))
+            added = layer.down(native.swiglu(up, hidden))
+        self.slot += 1
+        return decoder.head(native.add_norm(x, added, decoder.norm, normal, eps))
+
     def keep(self, rows: Tensor) -> None:
         """Goes on with these rows only (indices, ascending), so that finished ones cost nothing more."""
-        self.key_BKCD, self.value_BKCD = self.key_BKCD[:, rows], self.value_BKCD[:, rows]
-        self.turn_BC = self.turn_BC[rows]
+        self.key_BKDC, self.value_BKCD = self.key_BKDC[:, rows], self.value_BKCD[:, rows]
+        self.turn_BC, self.padding_B = self.turn_BC[rows], self.padding_B[rows]
         if self.mask is not None:
             self.mask = self.mask.unflatten(0, (-1, self.config.key_heads))[rows].flatten(0, 1)

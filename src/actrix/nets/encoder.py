@@ -10,7 +10,7 @@ from actrix.spec import Part, Spec
 
 
 class Encoder(nn.Module):
-    """`[B, D]` canonical observations -> `[B, size]` features. Without image parts this is the identity."""
+    """`[..., D]` canonical observations -> `[..., size]` features. Without image parts this is the identity."""
 
     def __init__(self, spec: Spec, features: int = 256) -> None:
         super().__init__()
@@ -24,14 +24,15 @@ class Encoder(nn.Module):
         found = []
         for i, part in enumerate(self.parts):
             columns = obs[..., part.start : part.stop]
-            found.append(self.images[str(i)](columns) if part.image else columns.float())
+            found.append(self.images[str(i)](columns).unflatten(0, obs.shape[:-1]) if part.image else columns.float())
         return torch.cat(found, -1)
 
 
 class Convolutions(nn.Module):
     """The three-layer net of DQN (Mnih et al. 2015) on one image part, any size from 8 pixels a side up.
 
-    Takes the flattened image as it came (`[B, H * W * C]`, 0..255, channels first or last).
+    Takes the flattened image as it came (`[..., H * W * C]`, 0..255, channels first or last), and gives one row of
+    features for each.
     """
 
     def __init__(self, part: Part, features: int) -> None:

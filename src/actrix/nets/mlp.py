@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.nets.linear import linear, stacked_linear
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "tanh": torch.tanh,
@@ -24,12 +26,13 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, gain: float | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.weight = nn.Parameter(torch.empty(inputs, outputs))
         self.bias = nn.Parameter(torch.empty(outputs))
-        initialise(self.weight, self.bias, inputs, gain)
+        initialise(self.weight.T, self.bias, inputs, gain)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False) -> Tensor:
+        weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
+        return linear(x, weight, bias, relu=relu)
 
 
 class StackedLinear(nn.Module):
@@ -42,10 +45,9 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            x = x.expand(len(self.weight), *x.shape)
-        return torch.baddbmm(self.bias, x, self.weight)
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False) -> Tensor:
+        weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
+        return stacked_linear(x, weight, bias, relu=relu)
 
 
 @torch.no_grad()
@@ -91,11 +93,14 @@ class MLP(nn.Module):
         self.activation = activation
         self.act = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, frozen: bool = False) -> Tensor:
+        """`frozen` computes no gradient for the layers' weights, only for x."""
         *body, head = self.layers
         for i, layer in enumerate(body):
-            x = layer(x)
             if self.norms is not None:
-                x = self.norms[i](x)
-            x = self.act(x)
-        return head(x)
+                x = self.act(self.norms[i](layer(x, frozen=frozen)))
+            elif self.activation == "relu":
+                x = layer(x, relu=True, frozen=frozen)  # one kernel, where there is one
+            else:
+                x = self.act(layer(x, frozen=frozen))
+        return head(x, frozen=frozen)

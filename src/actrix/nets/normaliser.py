@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from actrix.spec import Spec
+
 
 class Normaliser(nn.Module):
     """Centres and scales rows by running mean and variance: `[..., D] -> [..., D]`, clipped to +-`clip`.
@@ -21,12 +23,14 @@ class Normaliser(nn.Module):
         self.clip, self.epsilon = clip, epsilon
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("variance", torch.ones(size))
-        self.register_buffer("count", torch.tensor(1e-4, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
         """Merge the rows `[N, D]` into the statistics."""
         n = rows.shape[0]
+        if n == 0:
+            return
         variance, mean = torch.var_mean(rows, dim=0, correction=0)
         total = self.count + n
         fraction = (n / total).to(rows.dtype)
@@ -40,11 +44,16 @@ class Normaliser(nn.Module):
         return scaled.clamp(-self.clip, self.clip)
 
 
+def observer_of(spec: Spec) -> Normaliser | None:
+    """Statistics of a task's observations; None where they hold images, whose scale is known."""
+    return None if any(part.image for part in spec.obs) else Normaliser(spec.obs_size)
+
+
 class RewardScaler(nn.Module):
     """Divides rewards by the running standard deviation of the discounted return of each environment.
 
-    `update([N, T] rewards, [N, T] ended)` walks the rows in time; `forward` scales and clips. The same statistic
-    as VecNormalize in OpenAI baselines.
+    `update([N, T] rewards, [N, T] ended, [N, T] mask)` walks the rows in time, and counts the steps in the mask;
+    `forward` scales and clips. The same statistic as VecNormalize in OpenAI baselines.
     """
 
     running: Tensor
@@ -56,7 +65,7 @@ class RewardScaler(nn.Module):
         self.register_buffer("running", torch.zeros(0))
 
     @torch.no_grad()
-    def update(self, reward: Tensor, ended: Tensor) -> None:
+    def update(self, reward: Tensor, ended: Tensor, mask: Tensor | None = None) -> None:
         if self.running.shape[0] != reward.shape[0]:
             self.running = torch.zeros_like(reward[:, 0])
         returns = torch.empty_like(reward)
@@ -66,7 +75,7 @@ class RewardScaler(nn.Module):
             returns[:, t] = running + reward[:, t]
             running = returns[:, t] * keep[:, t]
         self.running.copy_(running)
-        self.stats.update(returns.reshape(-1, 1))
+        self.stats.update(returns.reshape(-1, 1) if mask is None else returns[mask][:, None])
 
     def forward(self, reward: Tensor) -> Tensor:
         return (reward * (self.stats.variance + 1e-8).rsqrt()).clamp(-self.clip, self.clip)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import copy
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 
-class Tracked(nn.Module):
+M = TypeVar("M", bound=nn.Module)
+
+
+class Tracked(nn.Module, Generic[M]):
     """A frozen copy of `module`; `follow()` moves it by `rate` towards the original (Polyak averaging).
 
     target <- target + rate * (module - target), parameters and floating-point buffers alike.
     """
 
-    def __init__(self, module: nn.Module, rate: float) -> None:
+    copy: M
+
+    def __init__(self, module: M, rate: float) -> None:
         super().__init__()
         self.copy = copy.deepcopy(module).requires_grad_(False)
         self.rate = rate
         # a list hides the original from Module: it is not a child, so it is saved once
         self._original = [module]
 
-    def forward(self, *args: object, **kwargs: object) -> object:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.copy(*args, **kwargs)
 
     @torch.no_grad()
@@ -34,6 +40,6 @@ class Tracked(nn.Module):
             mine.copy_(theirs)
 
 
-def tracked(module: nn.Module, rate: float) -> Tracked:
+def tracked(module: M, rate: float) -> Tracked[M]:
     """A target network: see `Tracked`. A rate of 1 at rare intervals is DQN's hard copy."""
     return Tracked(module, rate)

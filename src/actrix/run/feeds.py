@@ -48,6 +48,11 @@ class Feed(Protocol):
 
     progress: Progress
 
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        """(updates that a run of so many steps makes, rows of each): what the engine is chosen by."""
+        ...
+
     def reset(self) -> None:
         """A barrier: environments start anew from seeds that depend only on the counters."""
 
@@ -109,8 +114,14 @@ class ReplayFeed(WorldFeed):
         slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self.worlds_masked = False
         self._replay: Replay | None = None
-        self._build = lambda masks: Replay(self.worlds.spec, capacity, setting.folder, slack, masks)
+        self._build = lambda masks, least=0: Replay(
+            self.worlds.spec, max(capacity, least), setting.folder, slack, masks
+        )
         self.due = 0.0
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        return max(0, steps - config.warmup) * config.updates_per_step, config.batch
 
     @property
     def replay(self) -> Replay:
@@ -131,8 +142,8 @@ class ReplayFeed(WorldFeed):
             "obs": self.obs, "action": action, "reward": out.reward, "next_obs": out.next_obs,
             "terminated": out.terminated, "truncated": out.truncated,
         }  # fmt: skip
-        if out.next_mask is not None:
-            columns["next_mask"] = out.next_mask
+        if self.mask is not None and out.next_mask is not None:
+            columns |= {"mask": self.mask, "next_mask": out.next_mask}
         if not out.valid.all():
             columns = {name: values[out.valid] for name, values in columns.items()}
         self.replay.add(**columns)
@@ -166,15 +177,23 @@ class ReplayFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         self.due = float(state["due"])
-        self._replay = self._build(bool(state["masks"]))
+        # a shortened budget does not shrink it; an extended one may let it grow
+        self._replay = self._build(bool(state["masks"]), int(state["replay"]["capacity"]))
         self._replay.load(state["replay"])
 
 
 class RolloutFeed(WorldFeed):
     """On-policy: `horizon` steps of every environment, credit, then `epochs` passes in minibatches.
 
-    The config gives: horizon, epochs, minibatch (rows; environment steps).
+    The config gives: horizon; and, unless there is one pass over everything, epochs and minibatch (rows;
+    environment steps).
     """
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        total = config.horizon * config.envs
+        rows = min(getattr(config, "minibatch", 0) or total, total)
+        return steps / total * getattr(config, "epochs", 1) * (total // rows), rows
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         steps = self.collect(learner)
@@ -182,8 +201,8 @@ class RolloutFeed(WorldFeed):
             rows = flatten(learner.prepare(steps))
         config = learner.config
         total = len(rows)
-        size = min(config.minibatch or total, total)
-        for epoch in range(config.epochs):
+        size = min(getattr(config, "minibatch", 0) or total, total)
+        for epoch in range(getattr(config, "epochs", 1)):
             with torch_stream(self.seed, "shuffle", self.progress.updates, epoch):
                 order = torch.randperm(total)
             # rows that do not fill a minibatch join the next epoch's shuffle: every graph has one shape

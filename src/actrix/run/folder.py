@@ -15,6 +15,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -36,12 +37,42 @@ def disk_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES):
-            raise ActrixError(
-                f"could not write {what}: {error.strerror}",
-                "the run is intact up to its last checkpoint: make room, then `actrix resume FOLDER`",
-            ) from error
-        raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise ActrixError(
+            f"could not write {what}: {error.strerror}",
+            "the run is intact up to its last checkpoint: make room, then `actrix resume FOLDER`"
+            if full
+            else "check that the folder is there and may be written to; a run is intact up to its last checkpoint",
+        ) from error
+
+
+def strict_json(data: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: numbers that JSON has no word for (NaN, infinities) become null."""
+    try:
+        return json.dumps(data, indent=indent, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(data), indent=indent, allow_nan=False, default=str)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+_locks: set[IO[str]] = set()  # held by this process
+
+
+def _let_go() -> None:
+    """In a forked child: the lock is its parent's. Else a worker that outlives a killed run would keep it locked."""
+    for handle in _locks:
+        handle.close()
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunFolder:
@@ -60,30 +91,56 @@ class RunFolder:
 
     def create(self, config: dict[str, Any]) -> RunFolder:
         """Start a new run here; refuses a folder that already holds one."""
-        if self.exists:
-            raise ActrixError(
-                f"{self.path} already holds a run", "resume it with `actrix resume`, or choose another --folder",
-                misuse=True,
-            )  # fmt: skip
-        with disk_errors("config.json"):
+        with disk_errors(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
-            self.lock()
-            write_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
+        self.lock()
+        try:
+            if self.exists or self.checkpoints():
+                raise ActrixError(
+                    f"{self.path} already holds a run",
+                    "resume it with `actrix resume`, or choose another --folder",
+                    misuse=True,
+                )
+            with disk_errors("config.json"):
+                self.cut({})
+                write_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
+        except BaseException:
+            self.close()
+            raise
         return self
+
+    def extend(self, config: dict[str, Any]) -> None:
+        """Replace config.json by the same configuration with another budget."""
+        with disk_errors("config.json"):
+            write_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
 
     def lock(self) -> None:
         """Refuse to share the folder with another running process."""
         if self._lock is not None:
             return
-        handle = open(self.path / "lock", "w")  # noqa: SIM115
+        with disk_errors(str(self.path / "lock")):
+            handle = open(self.path / "lock", "a+")  # noqa: SIM115
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            owner = handle.read(20).strip()
+            handle.close()
+            raise ActrixError(
+                f"{self.path} is in use by another process" + (f" ({owner})" if owner else ""),
+                "wait for that run to end, or choose another --folder",
+            ) from error
         except OSError as error:
             handle.close()
             raise ActrixError(
-                f"{self.path} is in use by another process", "wait for that run to end, or choose another --folder"
+                f"{self.path} cannot be locked: {error.strerror}", "choose a --folder on another file system"
             ) from error
+        with contextlib.suppress(OSError):
+            handle.truncate(0)
+            handle.write(f"pid {os.getpid()}\n")
+            handle.flush()
         self._lock = handle
+        _locks.add(handle)
 
     def close(self) -> None:
         for file in self._files.values():
@@ -91,6 +148,7 @@ class RunFolder:
                 file.close()
         self._files.clear()
         if self._lock is not None:
+            _locks.discard(self._lock)
             self._lock.close()
             self._lock = None
 
@@ -124,7 +182,9 @@ class RunFolder:
             if name not in self._files:
                 (self.path / name).parent.mkdir(exist_ok=True)
                 self._files[name] = open(self.path / name, "ab", buffering=0)  # noqa: SIM115
-            self._files[name].write("".join(json.dumps(r) + "\n" for r in records).encode())
+            data = memoryview("".join(strict_json(r) + "\n" for r in records).encode())
+            while data:  # a disk that fills up may take a part
+                data = data[self._files[name].write(data) :]
 
     def records(self, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
         """All whole lines of a log; a line that a crash cut short is left out."""
@@ -140,9 +200,16 @@ class RunFolder:
         logs = [self.path / "metrics.jsonl", *sorted((self.path / "traces").glob("*.jsonl"))]
         return {str(p.relative_to(self.path)): p.stat().st_size for p in logs if p.is_file()}
 
-    def _cut(self, lengths: dict[str, int]) -> None:
+    def cut(self, lengths: dict[str, int]) -> None:
         """Cut the logs back to the lengths they had at a checkpoint."""
-        for name in self._lengths():
+        found = self._lengths()
+        for name, length in lengths.items():
+            if found.get(name, 0) < length:
+                raise ActrixError(
+                    f"{self.path / name} is damaged: it is shorter than when the checkpoint was written",
+                    "restore it from a copy, or start a new run",
+                )
+        for name in found:
             with open(self.path / name, "ab") as file:
                 file.truncate(lengths.get(name, 0))
 
@@ -160,30 +227,33 @@ class RunFolder:
         folder = self.path / "checkpoints"
         final, aside = folder / f"{step:012d}", folder / f".writing-{step:012d}"
         with disk_errors("a checkpoint"):
-            shutil.rmtree(aside, ignore_errors=True)
+            for left in folder.glob(".*"):  # by a process that was killed here
+                shutil.rmtree(left, ignore_errors=True)
             try:
                 aside.mkdir(parents=True)
+                for log in self._files.values():
+                    os.fsync(log.fileno())
                 blob = to_bytes(unshared(tensors))
                 write_synced(aside / "learner.safetensors", blob)
                 manifest = {
                     "schema": SCHEMA,
                     "step": step,
                     "files": {"learner.safetensors": {"bytes": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}},
+                    "config": fingerprint(self.config()),
                     "logs": self._lengths(),
                     "counters": counters,
                 }
                 text = (json.dumps(manifest, indent=1) + "\n").encode()
                 write_synced(aside / "manifest.json", text)
                 write_synced(aside / "manifest.json.sha256", (hashlib.sha256(text).hexdigest() + "\n").encode())
-                if final.exists():
-                    shutil.rmtree(final)
+                discard(final)
                 os.rename(aside, final)
                 sync_folder(folder)
             except OSError:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
         for old in self.checkpoints()[:-KEEP]:
-            shutil.rmtree(old, ignore_errors=True)
+            discard(old)
         return final
 
     def restore(self, cut_logs: bool = False) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
@@ -191,13 +261,42 @@ class RunFolder:
 
         `cut_logs` also cuts the logs back to where they were then, for a run that goes on.
         """
-        found = self.checkpoints()
-        if not found:
-            raise ActrixError(f"{self.path} has no finished checkpoint", "start the run anew in another folder")
-        manifest, tensors = read_checkpoint(found[-1])
+        while True:
+            found = self.checkpoints()
+            if not found:
+                raise ActrixError(
+                    f"{self.path} has no finished checkpoint yet", "`actrix resume` starts the run from its beginning"
+                )
+            try:
+                manifest, tensors = read_checkpoint(found[-1])
+                break
+            except ActrixError:
+                if found[-1].is_dir():
+                    raise  # else the process that trains has replaced it meanwhile: take its newest
+        if manifest["config"] != fingerprint(self.config()):
+            raise ActrixError(
+                f"{self.path / 'config.json'} is damaged: it is not the one that checkpoint {found[-1].name} was "
+                "written under",
+                "restore it from a copy; a run's settings cannot be changed, only its budget (resume --steps N)",
+            )
         if cut_logs:
-            self._cut(manifest["logs"])
+            with disk_errors("the logs"):
+                self.cut(manifest["logs"])
         return int(manifest["step"]), tensors, manifest["counters"]
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """A checksum of a configuration; the budget is left out, as a run may be extended."""
+    kept = {**config, "steps": None, "run": {**config["run"], "steps": None}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def discard(folder: Path) -> None:
+    """Remove a checkpoint, if it is there; killed half way it leaves nothing that looks like one."""
+    aside = folder.with_name(f".old-{folder.name}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -219,12 +318,14 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     text = read("manifest.json")
     if read("manifest.json.sha256") != (hashlib.sha256(text).hexdigest() + "\n").encode():
         raise damaged("manifest.json", "its checksum (manifest.json.sha256) does not match")
-    manifest = json.loads(text)
+    manifest: dict[str, Any] = json.loads(text)
     if manifest["schema"] != SCHEMA:
         raise ActrixError(
             f"checkpoint {folder.name} has schema {manifest['schema']}; this version reads {SCHEMA}",
             "use the version of actrix that wrote it",
         )
+    if manifest["step"] != int(folder.name):
+        raise damaged("manifest.json", f"it belongs to step {manifest['step']}")
     blob = b""
     for name, entry in manifest["files"].items():
         blob = read(name)
@@ -264,3 +365,4 @@ def write_atomically(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.writing")
     write_synced(aside, text.encode())
     os.replace(aside, path)
+    sync_folder(path.parent)

@@ -38,11 +38,17 @@ class Learner(nn.Module):
     feed: ClassVar[type[Feed]]  # where batches come from
     actor: Actor
     optimiser: Optimiser
-    observer: Normaliser | None = None  # observation statistics, where a system uses them
+    observer: Normaliser | None  # observation statistics, where a system uses them
+    autocast = False  # compute losses under bfloat16 autocast (the engine's choice, not the system's)
 
     def __init__(self, spec: Spec, config: Any) -> None:
         super().__init__()
         self.spec, self.config = spec, config
+        self.observer = None  # here, not on the class: a class attribute would hide the module set later
+
+    @property
+    def device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Adam]) -> None:
         """Declare parameter groups: name=(module or modules, settings)."""
@@ -60,7 +66,8 @@ class Learner(nn.Module):
 
     def update(self, batch: Any, phase: Hashable = None) -> dict[str, Tensor]:
         """One gradient step of every group that has a loss; returns scalars to log. Pure but for its own state."""
-        losses = self.losses(batch, phase)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            losses = self.losses(batch, phase)
         self.optimiser.step(losses.groups)
         self.after_step(phase)
         return {name: value.detach() for name, value in {**losses.groups, **losses.notes}.items()}

@@ -17,7 +17,7 @@ from actrix import registry
 from actrix.envs.worlds import LocalWorlds, Worlds, make_worlds
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
-from actrix.run.engine import EngineOptions
+from actrix.run.engine import EngineOptions, choose
 from actrix.run.feeds import Feed, Setting
 from actrix.run.learner import Learner
 from actrix.run.policy import LanguagePolicy, Policy
@@ -93,7 +93,9 @@ class ControlRegime:
             return cls(self.worlds.spec, config).to(self.options.device)
 
     def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
-        return EngineOptions(options.compile == "yes", options.precision, options.threads or 1, options.device)
+        o = options
+        updates, rows = learner.feed.plan(learner.config, o.steps)
+        return choose(o.compile, o.precision, o.threads, o.device, updates, learner, rows)
 
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
@@ -107,7 +109,7 @@ class ControlRegime:
 
         if self._judges is None:
             assert self.options.env is not None
-            judges = make_worlds(self.options.env, min(episodes, 10), timeout=self.options.env_timeout)
+            judges = make_worlds(self.options.env, max(1, min(episodes, 10)), timeout=self.options.env_timeout)
             assert isinstance(judges, LocalWorlds)
             self._judges = judges
 

@@ -8,9 +8,10 @@ for report in trainer:          # one report a round
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +39,7 @@ class RunOptions:
     level: int = 1  # difficulty of the language task
     steps: int = 100_000  # budget: environment steps, or rounds of a language task
     seed: int = 0  # every random draw of the run follows from it
-    workers: int = 0  # worker processes, one environment each; 0 steps environments in this process
+    workers: int = 0  # worker processes that share the environments; 0 steps them in this process
     device: str = "cpu"  # torch device of the learner
     precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
     compile: str = "auto"  # auto, yes or no: compile the update
@@ -51,12 +52,12 @@ class RunOptions:
 
     def resolved(self) -> RunOptions:
         """The same with every 0 that means "choose" replaced, and checked."""
-        if self.steps < 1:
-            raise ActrixError(f"--steps must be at least 1, not {self.steps}", misuse=True)
+        check_numbers(self, LEAST)
         if self.precision not in ("fp32", "medium", "bf16"):
             raise ActrixError(f"--precision is fp32, medium or bf16, not {self.precision!r}", misuse=True)
         if self.compile not in ("auto", "yes", "no"):
             raise ActrixError(f"--compile is auto, yes or no, not {self.compile!r}", misuse=True)
+        check_device(self.device)
         if (self.env is None) == (self.task is None):
             raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
         return dataclasses.replace(
@@ -66,6 +67,42 @@ class RunOptions:
             checkpoint_every=self.checkpoint_every or max(1, self.steps // 10),
             log_every=self.log_every or max(1, self.steps // 200),
         )
+
+
+LEAST = {"steps": 1, "level": 1, "env_timeout": 0.1}  # the smallest sense that a number makes; otherwise 0
+LEAST_SETTING = {  # the same for the fields of systems, which share these names
+    "batch": 1, "capacity": 1, "envs": 1, "horizon": 1, "epochs": 1, "group": 1, "prompts": 1, "hidden": 1,
+}  # fmt: skip
+MOST = {"discount": 1.0, "target_rate": 1.0, "seed": 2**63 - 1}
+
+
+def check_numbers(settings: Any, least: Mapping[str, float]) -> None:
+    """ActrixError naming the flag of a number that makes no sense: not finite, or out of its range."""
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            low, high = least.get(item.name), MOST.get(item.name, math.inf)
+            if low is None and ("int" in str(item.type) or item.name.endswith("rate")):
+                low = 0
+            if not (math.isfinite(number) and (-math.inf if low is None else low) <= number <= high):
+                bounds = [] if low is None else [f"at least {low:g}"]
+                bounds += [f"at most {high:g}"] if math.isfinite(high) else []
+                raise ActrixError(
+                    f"--{item.name.replace('_', '-')} must be {' and '.join(bounds) or 'finite'}, not {number}",
+                    misuse=True,
+                )
+
+
+def check_device(name: str) -> None:
+    """ActrixError where torch has no such device."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ActrixError(
+            f"--device {name}: there is no such device here", "for example cpu or cuda", misuse=True
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -112,40 +149,58 @@ class Trainer:
         entry = registry.load(system)
         options = options.resolved()
         config = entry.config() if config is None else config
+        check_numbers(config, LEAST_SETTING)
         regime = regimes.make(entry, options, config)
+        run = None
         try:
             learner = regime.learner(entry.learner, config, options.seed)
             engine = regime.engine(learner, options)
-            run = None
             if folder is not None:
                 run = RunFolder(folder).create(describe(entry, options, config, engine, regime))
             trainer = Trainer(system, config, options, engine, run, learner, regime)
         except BaseException:
             regime.close()
+            if run is not None:
+                run.close()
             raise
         return trainer
 
     @staticmethod
     def resume(folder: Path | str, steps: int | None = None) -> Trainer:
-        """Continue the run in `folder` from its newest checkpoint; `steps` extends (or shortens) its budget."""
+        """Continue the run in `folder` from its newest checkpoint; `steps` extends (or shortens) its budget.
+
+        A run that was killed before its first checkpoint starts from its beginning.
+        """
         run = RunFolder(folder)
-        data = run.config()
+        run.config()  # is it a run at all?
         run.lock()
+        regime: regimes.Regime | None = None
         try:
-            step, tensors, counters = run.restore(cut_logs=True)
-            entry, options, config, engine = undescribe(data)
+            data = run.config()
             if steps is not None:
-                options = dataclasses.replace(options, steps=steps)
+                data["steps"] = data["run"]["steps"] = steps
+            entry, options, config, engine = undescribe(data)
+            check_numbers(options, LEAST)
+            check_device(options.device)
+            saved = run.restore(cut_logs=True) if run.checkpoints() else None
+            if saved is None:
+                run.cut({})
             regime = regimes.make(entry, options, config)
             learner = regime.learner(entry.learner, config, options.seed)
             trainer = Trainer(entry.slug, config, options, engine, run, learner, regime)
-            learner.restore(tensors)
-            trainer.feed.load(counters["feed"])
-            trainer._logged, trainer._evaluated = counters["logged"], counters["evaluated"]
-            trainer._saved, trainer._fresh = step, False
-            trainer._timed = step
+            if saved is not None:
+                step, tensors, counters = saved
+                learner.restore(tensors)
+                trainer.feed.load(counters["feed"])
+                trainer._logged, trainer._evaluated = counters["logged"], counters["evaluated"]
+                trainer._saved, trainer._fresh = step, False
+                trainer._timed = step
             trainer._seconds = max((float(r.get("seconds", 0.0)) for r in run.records("timing.jsonl")), default=0.0)
+            if steps is not None:
+                run.extend(data)
         except BaseException:
+            if regime is not None:
+                regime.close()
             run.close()
             raise
         return trainer
@@ -167,12 +222,16 @@ class Trainer:
         if self._fresh and self.folder is not None:
             self.save()
         self._fresh = False
-        if self.step == 0:
+        if self.step == 0 and progress.updates == 0:
             yield from self._prelude()
         while not self.done:
             figures: dict[str, Tensor] = {}
-            for batch, phase in self.feed.round(learner):
-                figures = self._update(batch, learner.phase(progress.updates) if phase is None else phase)
+            try:
+                for batch, phase in self.feed.round(learner):
+                    figures = self._update(batch, learner.phase(progress.updates) if phase is None else phase)
+            except Exception:
+                self.check_finite(figures)  # what a diverged policy does to an environment is not its fault
+                raise
             yield self._after_round(figures)
 
     def _update(self, batch: Any, phase: Hashable) -> dict[str, Tensor]:
@@ -197,6 +256,8 @@ class Trainer:
                 self.folder.append(
                     "metrics.jsonl", {"step": 0, "kind": "train", **record}, {"step": 0, "kind": "eval", **evaluation}
                 )
+                self.save()
+            self.feed.reset()
             yield Report(0, self.feed.progress.updates, [], figures, evaluation)
 
     def _watch(self, figures: dict[str, Tensor]) -> None:
@@ -211,9 +272,9 @@ class Trainer:
         if self._finite is not None and not bool(self._finite):
             bad = [k for k, v in figures.items() if not bool(v.isfinite().all())] or ["a loss"]
             raise ActrixError(
-                f"training diverged before step {self.step:,}: {', '.join(bad)} is not finite",
-                "the run is intact up to its last checkpoint: resume it with a lower learning rate, "
-                "or look at the reward scale in the report",
+                f"training diverged before step {self.step:,}: not finite: {', '.join(bad)}",
+                "the run is intact up to its last checkpoint, but would repeat this: start a new one with a lower "
+                "learning rate, or look at the scale of the rewards",
             )
         self._finite = None
 
@@ -278,6 +339,12 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint now. The caller must then reset the feed: checkpoints are barriers."""
         assert self.folder is not None
+        for name, weight in self.learner.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise ActrixError(
+                    f"training diverged before step {self.step:,}: the weights {name} are not finite",
+                    "the run is intact up to its last checkpoint; start a new one with a lower learning rate",
+                )
         counters = {"feed": self.feed.state(), "logged": self._logged, "evaluated": self._evaluated}
         self.folder.save(self.step, self.learner.state(), counters)
         self._saved = self.step
@@ -294,6 +361,8 @@ def describe(
     """config.json of a run."""
     import numpy
 
+    envs = max(getattr(config, "envs", 1), options.workers)
+
     return {
         "schema": SCHEMA,
         "system": entry.slug,
@@ -305,7 +374,7 @@ def describe(
         "steps": options.steps,
         "command": command(entry, options, config),
         "config": dataclasses.asdict(config),
-        "run": {**dataclasses.asdict(options), **dataclasses.asdict(engine), "envs": getattr(config, "envs", 1)},
+        "run": {**dataclasses.asdict(options), **dataclasses.asdict(engine), "envs": envs},
         "spec": regime.describe(),
         "versions": {
             "actrix": actrix.__version__,

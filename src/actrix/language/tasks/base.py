@@ -95,7 +95,7 @@ class Task(ABC):
         misses = 0
         while len(found) < n:
             prompt, completion = self.draw(source)
-            if split_of(prompt.key) != split or (prompt.text in seen and misses < 100 * n):
+            if split_of(prompt.key) != split or (prompt.text in seen and misses < 4 * n + 1000):
                 misses += 1
                 if misses > 200 * n + 10_000:
                     raise ActrixError(f"task {self.label!r} has no problems in the split {split!r}")

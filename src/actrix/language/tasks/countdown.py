@@ -20,9 +20,10 @@ class _Level:
     numbers: int  # given
     largest: int  # of the given numbers
     target: int  # largest target
+    ordered: bool = False  # the numbers are shown in an order in which they solve the problem
 
 
-_LEVELS = {1: _Level(3, 10, 50), 2: _Level(4, 20, 99), 3: _Level(5, 50, 999)}
+_LEVELS = {1: _Level(3, 10, 50, ordered=True), 2: _Level(3, 20, 99), 3: _Level(4, 50, 999)}
 
 
 class Countdown(Task):
@@ -45,7 +46,8 @@ class Countdown(Task):
             if built is None or built[0].denominator != 1 or not 1 <= built[0] <= level.target:
                 continue
             value, text = built
-            random.shuffle(numbers)
+            if not level.ordered:
+                random.shuffle(numbers)
             key = " ".join(map(str, sorted(numbers))) + f"={value}"
             meta = {"numbers": tuple(numbers), "target": int(value)}
             shown = " ".join(map(str, numbers)) + f"={value}:"
@@ -55,8 +57,8 @@ class Countdown(Task):
         """Combines the numbers two at a time; None where a division by zero comes up."""
         parts = [(Fraction(n), str(n)) for n in numbers]
         while len(parts) > 1:
-            left = parts.pop(random.randrange(len(parts)))
-            right = parts.pop(random.randrange(len(parts)))
+            place = random.randrange(len(parts) - 1)
+            left, right = parts[place : place + 2]
             sign = random.choice("+-*/")
             if sign == "/" and right[0] == 0:
                 return None
@@ -67,7 +69,7 @@ class Countdown(Task):
             else:
                 value = left[0] * right[0] if sign == "*" else left[0] / right[0]
             text = f"{left[1]}{sign}{right[1]}"
-            parts.append((value, f"({text})" if parts else text))
+            parts[place : place + 2] = [(value, f"({text})" if len(parts) > 2 else text)]
         return parts[0]
 
     def verify(self, prompt: Prompt, completion: str) -> Verdict:

@@ -69,7 +69,7 @@ class SAC(Learner):
 
     def losses(self, batch: Transitions, phase: Hashable = None) -> Losses:
         action, logp = self.actor.sample(batch.obs)
-        value = self.critic(batch.obs, action).reduce("min")
+        value = self.critic.frozen(batch.obs, action).reduce("min")
         temperature = self.temperature().detach()
         losses = Losses(
             critic=regression(self.critic(batch.obs, batch.action).members, self.target(batch)),

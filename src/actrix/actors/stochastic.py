@@ -1,0 +1,16 @@
+"""The plain stochastic actor that fits an action space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actrix.actors.categorical import Categorical
+from actrix.actors.gaussian import Gaussian
+from actrix.spec import Choices, Spec
+
+
+def stochastic(spec: Spec, hidden: Sequence[int], log_std: float = 0.0) -> Categorical | Gaussian:
+    """`Categorical` for choices; for boxes a `Gaussian` of initial `log_std`. Both have `evaluate`."""
+    if isinstance(spec.action, Choices):
+        return Categorical(spec, hidden)
+    return Gaussian(spec, hidden, log_std=log_std)

@@ -1,0 +1,1 @@
+"""Policies out of the library: files that other programs run."""

@@ -1,0 +1,262 @@
+"""Language tasks under the same trainer: a learner that speaks, a feed of prompts, an evaluation by pass@k."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actrix.data.batches import Steps
+from actrix.evaluate.statistics import interval
+from actrix.language.evaluate import judge, pass_at_k
+from actrix.language.convert import make_model
+from actrix.language.model import LanguageModel
+from actrix.language.sampler import Samples, Sampling, generate
+from actrix.language.tasks import Task, make_task
+from actrix.language.tasks.base import Prompt, Verdict
+from actrix.language.tokens import HuggingFaceTokenizer, pad_right
+from actrix.objectives import reduce
+from actrix.rng import seed_of, torch_stream
+from actrix.run.engine import EngineOptions, choose
+from actrix.run.feeds import Feed, Progress, Setting
+from actrix.run.learner import Learner, Losses
+from actrix.run.policy import LanguagePolicy
+from actrix.spec import TokenSpec
+
+if TYPE_CHECKING:
+    from actrix.run.trainer import RunOptions
+
+
+def load_tokenizer(path: str) -> HuggingFaceTokenizer:
+    """The tokenizer that lies beside a Hugging Face model."""
+    from transformers import AutoTokenizer
+
+    return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(path))
+
+
+class LanguageLearner(Learner):
+    """Base of systems whose actor is a language model. A subclass gives `prepare` and `losses`.
+
+    The config gives: model, prompts, group, epochs, minibatches, temperature, warm_steps, warm_batch, warm_rate.
+    """
+
+    actor: LanguageModel  # type: ignore[assignment]
+
+    def __init__(self, spec: TokenSpec, config: Any) -> None:
+        super().__init__(spec, config)  # type: ignore[arg-type]
+        self.actor = make_model(config.model, spec.vocab, spec.context)
+
+    def log_prob(self, steps: Steps) -> Tensor:
+        """Log-probability [B, T] of every token of the rows at the sampling temperature; 0 at the first token."""
+        return self.actor.log_prob(steps.obs, steps.length, self.config.temperature)
+
+    def imitation(self, steps: Steps) -> Losses:
+        """Supervised loss on the masked tokens, at temperature 1: the warm start of every language system."""
+        logp = self.actor.log_prob(steps.obs, steps.length)
+        return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
+
+    def speak(self, prompts: list[list[int]], settings: Sampling, seed: int) -> Samples:
+        """Completions of encoded prompts, `settings.n` each."""
+        spec: TokenSpec = self.spec  # type: ignore[assignment]
+        with torch.no_grad():
+            return generate(self.actor, prompts, settings, eos=spec.eos, pad=spec.pad, seed=seed)
+
+
+class PromptFeed:
+    """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
+
+    One round is one step of the budget. A minibatch holds whole groups: they are never split.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.task: Task = setting.task
+        self.seed, self.config = setting.seed, setting.learner.config
+        self.progress = Progress()
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        rows = config.prompts * config.group // config.minibatches * 32  # tokens: a round number of a short answer
+        return steps * config.epochs * config.minibatches, rows
+
+    def reset(self) -> None:
+        """Nothing carries over between rounds: every round is a barrier."""
+
+    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
+        """The supervised warm start: `warm_steps` batches of demonstrations, the rate falling to zero as a cosine."""
+        total, size = self.config.warm_steps, self.config.warm_batch
+        if not total:
+            return
+        pool = self.task.demonstrations(min(total * size, 20_000), seed_of(self.seed, "demonstrations"))
+        rate = learner.optimiser.get_buffer("imitate_rate")
+        for i in range(total):
+            rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))
+            picks = torch.randint(len(pool), (size,), generator=self._generator(i)).tolist()
+            yield self._demonstrations([pool[p] for p in picks]), "imitate", f"warm start {i + 1}/{total}"
+
+    def _generator(self, i: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.seed, "warm", i))
+
+    def _demonstrations(self, pairs: list[tuple[str, str]]) -> Steps:
+        tokenizer = self.task.tokenizer
+        prompts = [tokenizer.encode(prompt) for prompt, _ in pairs]
+        rows = [p + tokenizer.encode(answer) + [tokenizer.eos] for p, (_, answer) in zip(prompts, pairs)]
+        lengths = torch.tensor([len(r) for r in rows])
+        tokens = torch.tensor(pad_right(rows, tokenizer.pad))
+        starts = torch.tensor([len(p) for p in prompts])
+        return token_steps(tokens, starts, lengths)
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        assert isinstance(learner, LanguageLearner)
+        config, progress = self.config, self.progress
+        steps, report = self.collect(learner)
+        steps = learner.prepare(steps)
+        progress.traces += report(steps)
+        progress.steps += 1
+        for epoch in range(config.epochs):
+            order = torch.randperm(
+                config.prompts,
+                generator=torch.Generator().manual_seed(seed_of(self.seed, "shuffle", progress.steps, epoch)),
+            )
+            for groups in order.chunk(config.minibatches):
+                rows = (groups[:, None] * config.group + torch.arange(config.group)).reshape(-1)
+                part = replace(steps, total=None)[rows]
+                yield replace(part, total=part.action_mask.sum()), None
+
+    def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:
+        """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""
+        config, progress, task = self.config, self.progress, self.task
+        prompts = task.prompts("train", config.prompts, seed_of(self.seed, "prompts", progress.steps))
+        settings = Sampling(max_new=task.max_new, temperature=config.temperature, n=config.group)
+        encoded = [task.tokenizer.encode(p.text) for p in prompts]
+        samples = learner.speak(encoded, settings, seed_of(self.seed, "speak", progress.steps))
+        verdicts = judge(task, prompts, samples)
+        score = torch.tensor([math.nan if v.score is None else v.score for v in verdicts])
+        steps = token_steps(samples.tokens_BL, samples.prompt_lengths_B, samples.lengths_B)
+        rows, last = torch.arange(len(samples)), samples.lengths_B - 1
+        reward, terminated = torch.zeros_like(samples.logp_behaviour_BL), torch.zeros_like(steps.terminated)
+        reward[rows, last] = score
+        terminated[rows, last] = samples.ended_B
+        truncated = torch.zeros_like(terminated)
+        truncated[rows, last] = ~samples.ended_B
+        steps = replace(
+            steps,
+            logp_behaviour=samples.logp_behaviour_BL,
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            group=samples.prompt_B,
+        )
+        correct = float(np.mean([v.correct for v in verdicts]))
+        progress.episodes.append(
+            (progress.steps + 1, correct, int((samples.lengths_B - samples.prompt_lengths_B).sum()))
+        )
+
+        def report(credited: Steps) -> list[dict[str, Any]]:
+            return [trace(task, prompts, samples, verdicts, credited, i, progress.steps + 1) for i in range(2)]
+
+        return steps, report
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+
+
+def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps:
+    """Rows of tokens as `Steps`: the tokens from `starts` to `lengths` are the actor's own, by length alone."""
+    position = torch.arange(tokens_BL.shape[1])
+    mask = (position >= starts_B[:, None]) & (position < lengths_B[:, None])
+    zeros, no = torch.zeros(tokens_BL.shape), torch.zeros(tokens_BL.shape, dtype=torch.bool)
+    return Steps(tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum())
+
+
+def trace(
+    task: Task, prompts: list[Prompt], samples: Samples, verdicts: list[Verdict], steps: Steps, row: int, step: int
+) -> dict[str, Any]:
+    """One sampled row as the report shows it."""
+    start, stop = int(samples.prompt_lengths_B[row]), int(samples.lengths_B[row])
+    tokens = [
+        {
+            "text": task.tokenizer.decode([int(samples.tokens_BL[row, t])]) or "⏎",
+            "advantage": 0.0 if steps.advantage is None else float(steps.advantage[row, t]),
+            "logp": float(samples.logp_behaviour_BL[row, t]),
+            "action": True,
+        }
+        for t in range(start, stop)
+    ]
+    verdict = verdicts[row]
+    return {
+        "step": step,
+        "prompt": prompts[int(samples.prompt_B[row])].text,
+        "tokens": tokens,
+        "score": verdict.score,
+        "parts": dict(verdict.components),
+    }
+
+
+class LanguageRegime:
+    """A language task, by name and level."""
+
+    unit = "rounds"
+
+    def __init__(self, options: RunOptions, config: Any) -> None:
+        assert options.task is not None
+        self.options = options
+        self.say: Callable[[str], None] = lambda text: None
+        self.task = make_task(options.task, options.level)
+        longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
+        if config.model.startswith("hf:"):
+            self.task = self.task.with_tokenizer(load_tokenizer(config.model[3:]))
+            longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
+        context = 1 << max(6, (longest + self.task.max_new + 16).bit_length())
+        t = self.task.tokenizer
+        self.spec = TokenSpec(t.size, context, t.pad, t.eos)
+
+    def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner:
+        with torch_stream(seed, "initialise"):
+            return cls(self.spec, config).to(self.options.device)  # type: ignore[arg-type]
+
+    def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
+        o = options
+        updates, rows = learner.feed.plan(learner.config, o.steps)
+        if o.compile == "auto":  # rows differ in length from round to round: every length would be a graph of its own
+            o = replace(o, compile="no")
+        return choose(o.compile, o.precision, o.threads, o.device, updates, learner, rows)
+
+    def feed(self, learner: Learner, folder: Path | None) -> Feed:
+        o = self.options
+        return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+
+    def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
+        """pass@1 and pass@4 over `episodes` test prompts, four samples each at temperature 1."""
+        assert isinstance(learner, LanguageLearner)
+        n, task = 4, self.task
+        prompts = task.prompts("test", episodes, seed)
+        encoded = [task.tokenizer.encode(p.text) for p in prompts]
+        samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
+        correct = np.array([v.correct for v in judge(task, prompts, samples)]).reshape(-1, n).sum(1)
+        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in (1, n)}
+        middle = interval(scores[1])
+        return {
+            "scores": scores[1].tolist(),
+            "mean": middle.value,
+            "low": middle.low,
+            "high": middle.high,
+            **{f"pass@{k}": float(v.mean()) for k, v in scores.items()},
+        }
+
+    def policy(self, learner: Learner) -> LanguagePolicy:
+        return LanguagePolicy(learner, self.task)
+
+    def describe(self) -> dict[str, Any]:
+        return self.spec.to_json()
+
+    def close(self) -> None:
+        """Nothing to let go of."""

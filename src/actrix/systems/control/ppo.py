@@ -1,0 +1,125 @@
+"""PPO: several passes of clipped policy improvement over each batch of fresh experience.
+
+    advantage  A_t = sum_k (discount decay)^k d_{t+k}, to the end of the episode or of the batch
+               d_t = r_t + discount (1 - terminated) V(s_{t+1}) - V(s_t)
+    policy     -mean min(r A, clip(r, 1 - clip, 1 + clip) A),  r = pi(a|s) / pi_behaviour(a|s)
+    value      mean 0.5 (V(s) - (A + V_behaviour(s)))^2
+    loss       policy + value_weight value - entropy_weight mean H(pi(.|s))
+
+One optimiser moves actor and critic together. As in the reference code: orthogonal initialisation, Adam with
+epsilon 1e-5, gradient norm bounded by 0.5, advantages standardised in each minibatch, observations
+normalised and rewards scaled by running statistics (which belong to the learner). Time limits bootstrap.
+Source: Schulman et al. 2017, Proximal Policy Optimization Algorithms (1707.06347), eq. 7, 9 and 11; details
+as listed in Huang et al. 2022, The 37 Implementation Details of Proximal Policy Optimization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from actrix import credit
+from actrix.actors.categorical import Categorical
+from actrix.actors.gaussian import Gaussian
+from actrix.actors.stochastic import stochastic
+from actrix.critics.values import StateValue
+from actrix.data.batches import Steps
+from actrix.nets.normaliser import RewardScaler, observer_of
+from actrix.objectives import clipped, reduce
+from actrix.optim import Adam
+from actrix.registry import system
+from actrix.run.feeds import RolloutFeed
+from actrix.run.learner import Learner, Losses
+from actrix.spec import Spec
+
+
+@dataclass(frozen=True)
+class Config:
+    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
+    rate: float = 3e-4  # Adam learning rate
+    anneal: int = 0  # environment steps in which the learning rate falls to 0, linearly; 0 keeps it
+    discount: float = 0.99  # per environment step
+    decay: float = 0.95  # lambda of generalised advantage estimation
+    clip: float = 0.2  # bound on the change of a probability ratio
+    value_clip: float | None = None  # bound on a value's change, in units of scaled return; None: no bound
+    value_weight: float = 0.5  # weight of the value loss
+    entropy_weight: float = 0.0  # weight of the entropy bonus, per nat (0.01 helps with discrete actions)
+    clip_norm: float = 0.5  # bound on the gradient's norm
+    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
+    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
+    scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
+    normalise_advantage: bool = True  # standardise advantages in each minibatch
+    horizon: int = 2048  # steps of each environment between updates
+    epochs: int = 10  # passes over each batch of experience
+    minibatch: int = 64  # steps per gradient; 0 is all
+    envs: int = 1  # environments stepped together
+
+
+@system(
+    "ppo",
+    family="control",
+    paper="1707.06347",
+    acts=("box", "unbounded box", "discrete", "multidiscrete", "multibinary"),
+)
+class PPO(Learner):
+    feed = RolloutFeed
+    actor: Categorical | Gaussian
+    seen: Tensor
+
+    def __init__(self, spec: Spec, config: Config) -> None:
+        super().__init__(spec, config)
+        self.actor = stochastic(spec, config.hidden, config.log_std)
+        self.critic = StateValue(spec, config.hidden)
+        self.observer = observer_of(spec) if config.normalise_obs else None
+        self.scaler = RewardScaler(config.discount) if config.scale_reward else None
+        adam = Adam(config.rate, epsilon=1e-5, clip_norm=config.clip_norm)
+        self.optimise(policy=((self.actor, self.critic), adam))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))  # environment steps, for annealing
+
+    @torch.no_grad()
+    def prepare(self, steps: Steps) -> Steps:
+        if self.config.anneal:
+            left = (1 - self.seen / self.config.anneal).clamp(min=0)
+            self.optimiser.set_rate("policy", self.config.rate * left)
+        self.seen += steps.action_mask.sum()
+        reward = steps.reward
+        if self.scaler is not None:
+            self.scaler.update(reward, steps.terminated | steps.truncated, steps.action_mask)
+            reward = self.scaler(reward)
+        assert steps.next_obs is not None
+        value, next_value = self.critic(torch.stack((steps.obs, steps.next_obs)))
+        advantage, target = credit.gae(
+            reward, value, next_value, steps.terminated, steps.truncated,
+            self.config.discount, self.config.decay, steps.action_mask,
+        )  # fmt: skip
+        return replace(steps, advantage=advantage, target=target)
+
+    def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
+        config, mask = self.config, batch.action_mask
+        assert batch.advantage is not None
+        assert batch.target is not None
+        advantage = batch.advantage
+        if config.normalise_advantage:
+            advantage = credit.standardise(advantage, mask)
+        logp, entropy = self.actor.evaluate(batch.obs, batch.action, batch.mask)
+        value = self.critic(batch.obs)
+        error = (value - batch.target).square()
+        if config.value_clip is not None:
+            before = batch.target - batch.advantage
+            near = before + (value - before).clamp(-config.value_clip, config.value_clip)
+            error = torch.maximum(error, (near - batch.target).square())
+        per_step = clipped(logp, batch.logp_behaviour, advantage, config.clip)
+        policy = reduce(per_step, mask, "token", batch.total)
+        value_loss = reduce(0.5 * error, mask, "token", batch.total)
+        spread = reduce(entropy, mask, "token", batch.total)
+        change = (logp - batch.logp_behaviour).detach()
+        outside = ((change.exp() - 1).abs() > config.clip).float()
+        return Losses(policy=policy + config.value_weight * value_loss - config.entropy_weight * spread).note(
+            value_loss=value_loss,
+            entropy=spread,
+            kl=reduce(change.exp() - 1 - change, mask, "token", batch.total),
+            clipped=reduce(outside, mask, "token", batch.total),
+        )

@@ -1,0 +1,261 @@
+"""Actors against closed forms and torch.distributions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import distributions as D
+
+from actrix.actors.categorical import Categorical, choose, expect, forbid
+from actrix.actors.deterministic import Deterministic
+from actrix.actors.gaussian import Gaussian, SquashedGaussian
+from actrix.actors.greedy import EpsilonGreedy
+from actrix.actors.stochastic import stochastic
+from actrix.actors.temperature import Temperature
+from actrix.critics.values import DiscreteQ
+from actrix.nets.encoder import Encoder
+from actrix.spec import Box, Choices, Part, Spec, vector_spec
+
+
+def choices(*sizes: int, space: str = "multidiscrete") -> Spec:
+    return vector_spec(3, Choices(sizes, space, (0,) * len(sizes)))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+# -- squashed Gaussian ---------------------------------------------------------------------------------------------
+
+
+def squashed(size: int = 1) -> SquashedGaussian:
+    return SquashedGaussian(vector_spec(3, size), (8,)).double()
+
+
+def test_squashed_density_integrates_to_one() -> None:
+    """Quadrature over u = atanh(a), where the integrand is smooth: da = (1 - a^2) du."""
+    actor = squashed()
+    with torch.no_grad():
+        actor.net.layers[-1].bias[1] -= 1.0  # narrow enough that nothing lies outside the quadrature
+    obs = torch.randn(4, 3, dtype=torch.float64)
+    u = torch.linspace(-7, 7, 20_001, dtype=torch.float64)
+    a = torch.tanh(u)
+    for row in obs:
+        density = actor.log_prob(row.expand(len(a), 3), a[:, None]).exp() * (1 - a.square())
+        assert abs(torch.trapezoid(density, u).item() - 1) < 1e-6
+
+
+def test_squashed_density_matches_torch() -> None:
+    actor = squashed(3)
+    obs = torch.randn(64, 3, dtype=torch.float64)
+    mean, log_std = actor.distribution(obs)
+    reference = D.Independent(D.TransformedDistribution(D.Normal(mean, log_std.exp()), D.TanhTransform()), 1)
+    action, logp = actor.sample(obs)
+    torch.testing.assert_close(logp, reference.log_prob(action), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actor.log_prob(obs, action), logp, rtol=1e-6, atol=1e-6)
+    acted = actor.act(obs)
+    assert acted.logp is not None
+    torch.testing.assert_close(actor.log_prob(obs, acted.action), acted.logp, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actor.act(obs, "mean").action, torch.tanh(mean))
+
+
+def test_squashed_density_is_finite_at_the_edge_in_float32() -> None:
+    actor = SquashedGaussian(vector_spec(3, 1), (8,))
+    with torch.no_grad():
+        actor.net.layers[-1].bias.copy_(torch.tensor([50.0, 2.0]))  # tanh saturates
+    obs = torch.randn(256, 3, requires_grad=True)
+    action, logp = actor.sample(obs)
+    assert (action == 1).any()
+    assert logp.isfinite().all()
+    logp.sum().backward()
+    assert obs.grad is not None
+    assert obs.grad.isfinite().all()
+    assert actor.log_prob(obs, torch.tensor([[1.0]]).expand(256, 1)).isfinite().all()
+
+
+# -- Gaussian ------------------------------------------------------------------------------------------------------
+
+
+def test_gaussian_density_and_entropy_match_torch() -> None:
+    actor = Gaussian(vector_spec(3, 4), (8,), log_std=-0.3)
+    obs = torch.randn(5, 7, 3)
+    reference = D.Independent(D.Normal(actor.net(obs), actor.log_std.exp().expand(5, 7, 4)), 1)
+    action = torch.randn(5, 7, 4)
+    logp, entropy = actor.evaluate(obs, action)
+    torch.testing.assert_close(logp, reference.log_prob(action), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(entropy, reference.entropy(), rtol=1e-5, atol=1e-5)
+    acted = actor.act(obs)
+    torch.testing.assert_close(actor.log_prob(obs, acted.action), acted.logp, rtol=1e-5, atol=1e-5)
+
+
+def test_policies_begin_near_zero_and_uniform() -> None:
+    """Orthogonal initialisation with a small head: the first policy has hardly an opinion."""
+    obs = torch.randn(100, 3)
+    assert Gaussian(vector_spec(3, 2), (64, 64)).act(obs, "mean").action.abs().max() < 0.1
+    assert (Categorical(choices(5), (64, 64)).logps(obs)[0].exp() - 0.2).abs().max() < 0.02
+
+
+# -- categorical ---------------------------------------------------------------------------------------------------
+
+
+def sharpen(actor: Categorical) -> Categorical:
+    with torch.no_grad():
+        actor.net.layers[-1].weight.mul_(100)
+    return actor
+
+
+def test_categorical_matches_torch() -> None:
+    actor = sharpen(Categorical(choices(5, space="discrete"), (8,)))
+    obs, action = torch.randn(40, 3), torch.randint(5, (40, 1))
+    reference = D.Categorical(logits=actor.net(obs))
+    logp, entropy = actor.evaluate(obs, action)
+    torch.testing.assert_close(logp, reference.log_prob(action[:, 0]))
+    torch.testing.assert_close(entropy, reference.entropy())
+    acted = actor.act(obs)
+    torch.testing.assert_close(acted.logp, reference.log_prob(acted.action[:, 0]))
+    assert torch.equal(actor.act(obs, "mean").action[:, 0], reference.probs.argmax(-1))
+
+
+def test_choose_draws_with_the_right_frequencies() -> None:
+    p = torch.tensor([0.5, 0.25, 0.2, 0.05, 0.0])
+    n = 40_000
+    counts = torch.bincount(choose(p.log().expand(n, 5)), minlength=5)
+    assert counts[4] == 0
+    chi = ((counts - n * p)[:4].square() / (n * p[:4])).sum()
+    assert chi < 16.27  # 99.9 % of chi-square with 3 degrees of freedom
+
+
+def test_joint_choices_multiply() -> None:
+    """Over all combinations of a MultiDiscrete action, probabilities sum to one and give the joint entropy."""
+    actor = sharpen(Categorical(choices(2, 3, 4), (8,)))
+    obs = torch.randn(6, 3)
+    every = torch.tensor(list(itertools.product(range(2), range(3), range(4))))
+    logp, entropy = actor.evaluate(obs[:, None].expand(-1, 24, -1), every.expand(6, 24, 3))
+    torch.testing.assert_close(logp.exp().sum(1), torch.ones(6))
+    torch.testing.assert_close(entropy[:, 0], -(logp.exp() * logp).sum(1))
+    acted = actor.act(obs)
+    assert acted.action.shape == (6, 3)
+    torch.testing.assert_close(actor.log_prob(obs, acted.action), acted.logp)
+
+
+def test_masks() -> None:
+    """What is forbidden is never drawn, has no probability, and leaves entropy and gradients finite."""
+    actor = sharpen(Categorical(choices(3, 4), (8,)))
+    obs = torch.randn(500, 3)
+    mask = torch.rand(500, 7) < 0.5
+    mask[0] = False  # all forbidden: left free
+    free = mask.clone()
+    for part in free.split((3, 4), -1):
+        part |= ~part.any(-1, keepdim=True)
+    for mode in ("sample", "mean"):
+        acted = actor.act(obs, mode, mask)
+        assert free[:, :3].gather(1, acted.action[:, :1]).all()
+        assert free[:, 3:].gather(1, acted.action[:, 1:]).all()
+    logp, entropy = actor.evaluate(obs, acted.action, mask)
+    assert torch.equal(logp, acted.logp)
+    for (part, legal), other in zip(zip(actor.logps(obs, mask), free.split((3, 4), -1)), actor.logps(obs)):
+        assert (part.exp()[~legal] == 0).all()
+        renormalised = D.Categorical(probs=other.exp() * legal)
+        torch.testing.assert_close(part[legal], renormalised.logits[legal], rtol=1e-4, atol=1e-4)
+        entropy = entropy - renormalised.entropy()
+    assert entropy.abs().max() < 1e-4
+    logp, entropy = actor.evaluate(obs, acted.action, mask)
+    (logp + entropy).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in actor.net.parameters())
+
+
+def test_expect_ignores_what_is_forbidden() -> None:
+    logp = torch.log_softmax(forbid(torch.zeros(4), torch.tensor([True, True, False, False])), -1)
+    assert expect(logp, torch.tensor([1.0, 3.0, torch.inf, torch.nan])).item() == pytest.approx(2.0)
+    assert -expect(logp, logp).item() == pytest.approx(math.log(2))
+
+
+def test_stochastic_fits_the_space() -> None:
+    assert isinstance(stochastic(choices(2, 2), (8,)), Categorical)
+    assert isinstance(stochastic(vector_spec(3, Box(2, (2,), None, None)), (8,), -1.0), Gaussian)
+
+
+# -- deterministic and greedy --------------------------------------------------------------------------------------
+
+
+def test_deterministic_explores_around_its_mean_inside_the_box() -> None:
+    actor = Deterministic(vector_spec(3, 2), (8,), noise=0.3)
+    obs = torch.randn(1, 3).expand(20_000, 3)
+    mean, action = actor.act(obs, "mean").action, actor.act(obs).action
+    assert action.abs().max() <= 1
+    assert (action - mean).std().item() == pytest.approx(0.3, rel=0.03)
+    actor.noise = 5.0
+    assert actor.act(obs).action.abs().max() == 1
+
+
+def test_epsilon_greedy_schedule_frequencies_and_masks() -> None:
+    actor = EpsilonGreedy(DiscreteQ(choices(4, space="discrete"), (8,)), start=1.0, end=0.2, updates=4)
+    seen = []
+    for _ in range(6):
+        seen.append(round(actor.epsilon().item(), 6))
+        actor.advance()
+    assert seen == [1.0, 0.8, 0.6, 0.4, 0.2, 0.2]
+    obs = torch.randn(1, 3).expand(20_000, 3)
+    best = actor.act(obs, "mean").action[0, 0]
+    share = (actor.act(obs).action == best).double().mean().item()
+    assert share == pytest.approx(0.8 + 0.2 / 4, abs=0.015)
+    mask = torch.ones(len(obs), 4, dtype=torch.bool)
+    mask[:, best] = False
+    assert (actor.act(obs, "sample", mask).action != best).all()
+    second = actor.critic(obs[:1]).members[0, 0].argsort(descending=True)[1]
+    assert (actor.act(obs, "mean", mask).action == second).all()
+    assert "count" in actor.state_dict()  # a resumed run goes on exploring where it was
+
+
+# -- what every actor can do ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["squashed", "gaussian", "categorical", "deterministic", "greedy"])
+def test_imitation_draws_the_policy_to_the_action(kind: str) -> None:
+    if kind in ("categorical", "greedy"):
+        spec, action = choices(4, space="discrete"), torch.randint(4, (32, 1))
+    else:
+        spec, action = vector_spec(3, 2), torch.rand(32, 2) * 1.6 - 0.8
+    actor = {
+        "squashed": lambda: SquashedGaussian(spec, (32,)),
+        "gaussian": lambda: Gaussian(spec, (32,)),
+        "categorical": lambda: Categorical(spec, (32,)),
+        "deterministic": lambda: Deterministic(spec, (32,)),
+        "greedy": lambda: EpsilonGreedy(DiscreteQ(spec, (32,)), 0.1, 0.1, 1),
+    }[kind]()
+    obs = torch.randn(32, 3)
+    optimiser = torch.optim.Adam(actor.parameters(), 1e-2)
+    first = actor.imitate(obs, action).item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        actor.imitate(obs, action, torch.ones(32)).backward()
+        optimiser.step()
+    assert actor.imitate(obs, action).item() < first - 0.2 * abs(first)
+    assert actor.imitate(obs, action, torch.zeros(32)).item() == 0
+
+
+def test_temperature_rises_while_entropy_is_below_its_target() -> None:
+    temperature = Temperature(0.5, target_entropy=1.0)
+    assert temperature().item() == pytest.approx(0.5)
+    for entropy, sign in ((0.2, -1.0), (1.7, 1.0)):
+        (slope,) = torch.autograd.grad(temperature.loss(torch.full((8,), -entropy)), temperature.log_temperature)
+        assert slope.item() == pytest.approx(entropy - 1.0)
+        assert math.copysign(1.0, slope.item()) == sign
+    (slope,) = torch.autograd.grad(
+        temperature.loss(torch.full((2,), -0.5), torch.tensor([0.0, 3.0])), temperature.log_temperature
+    )
+    assert slope.item() == pytest.approx(0.5 - 1.5)
+
+
+def test_images_keep_their_leading_dimensions() -> None:
+    """[B, T, D] observations with an image part give [B, T, size] features: rollouts need it."""
+    spec = Spec((Part("image", 0, 300, (10, 10, 3), True), Part("speed", 300, 302, (2,))), Choices((3,), "discrete", (0,)))
+    encoder = Encoder(spec, features=16)
+    obs = torch.rand(4, 5, 302) * 255
+    got = encoder(obs)
+    assert got.shape == (4, 5, 18)
+    torch.testing.assert_close(got[2, 3], encoder(obs[2, 3:4])[0], rtol=1e-4, atol=1e-4)

@@ -1,0 +1,177 @@
+"""The transformer against closed forms: what it may see, what padding may not change, and its cached decoding."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from actrix.errors import ActrixError
+from actrix.nets.decoding import Decoder
+from actrix.nets.dense import Packed, dense
+from actrix.nets.transformer import Transformer, TransformerConfig, rotary_tables, rotate
+
+SHAPES = {
+    "plain": TransformerConfig(vocab=23, layers=2, width=32, heads=4, context=40),
+    "grouped": TransformerConfig(
+        vocab=23, layers=2, width=48, heads=6, kv_heads=2, context=40, tied=False, qkv_bias=True
+    ),
+    "large enough for oneDNN": TransformerConfig(vocab=40, layers=2, width=256, heads=4, context=40),
+}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+def net(request: pytest.FixtureRequest) -> Transformer:
+    torch.manual_seed(0)
+    net = Transformer(request.param)
+    with torch.no_grad():  # gains and biases that a mistake would not leave alone
+        for parameter in net.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return net
+
+
+def tokens(net: Transformer, rows: int, length: int) -> torch.Tensor:
+    return torch.randint(net.config.vocab, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def test_a_later_token_never_changes_earlier_logits(net: Transformer) -> None:
+    x = tokens(net, 3, 20)
+    before = net(x)
+    for place in (1, 7, 19):
+        changed = x.clone()
+        changed[:, place] = (changed[:, place] + 1) % net.config.vocab
+        after = net(changed)
+        assert torch.equal(before[:, :place], after[:, :place])
+        assert (before[:, place] - after[:, place]).abs().amax() > 1e-3
+
+
+def test_padding_never_changes_logits(net: Transformer) -> None:
+    x = tokens(net, 4, 12)
+    padded = torch.cat((x, tokens(net, 4, 17)), 1)
+    torch.testing.assert_close(net(padded, torch.full((4,), 12))[:, :12], net(x), atol=1e-6, rtol=1e-5)
+    alone = torch.cat([net(row[None]) for row in x])
+    torch.testing.assert_close(alone, net(x), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_cached_decoding_equals_full_recomputation(net: Transformer, copies: int, native: bool) -> None:
+    lengths = [5, 1, 9, 3]
+    prompts = [tokens(net, 1, n)[0] for n in lengths]
+    left = torch.stack([F.pad(p, (max(lengths) - len(p), 0), value=7) for p in prompts])
+    decoder = Decoder(net)
+    if not native:
+        decoder.native = None
+    elif decoder.native is None:
+        pytest.skip("no C compiler here")
+    state = decoder.start(left, torch.tensor(lengths), capacity=20, copies=copies)
+    rows = [p.tolist() for p in prompts for _ in range(copies)]
+    logits = state.logits
+    chosen = torch.randint(net.config.vocab, (10, len(rows)), generator=torch.Generator().manual_seed(2))
+    for step in range(10):
+        full = torch.stack([net(torch.tensor([row]))[0, -1] for row in rows])
+        torch.testing.assert_close(logits, full, atol=3e-5, rtol=1e-4)
+        if step == 5:  # some rows leave
+            kept = torch.tensor([0, 2, 3])
+            state.keep(kept)
+            rows, chosen = [rows[i] for i in kept], chosen[:, kept]
+        logits = state.step(chosen[step])
+        rows = [[*row, int(token)] for row, token in zip(rows, chosen[step])]
+
+
+def test_decoding_is_untouched_by_training() -> None:
+    torch.manual_seed(0)
+    net = Transformer(SHAPES["large enough for oneDNN"])
+    x = tokens(net, 2, 6)
+    decoder = Decoder(net)
+    before = decoder.start(x, torch.tensor([6, 6]), 8).logits
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(decoder.start(x, torch.tensor([6, 6]), 8).logits, before)
+
+
+def test_rotation_is_by_position_times_frequency() -> None:
+    config = SHAPES["plain"]
+    cos, sin = rotary_tables(config)
+    x = torch.randn(config.head_dim)
+    half = config.head_dim // 2
+    for position in (0, 1, 30):
+        turned = rotate(x, cos[position], sin[position])
+        for i in range(half):
+            angle = position * config.rope_base ** (-i / half)
+            a, b = float(x[i]), float(x[i + half])
+            assert float(turned[i]) == pytest.approx(a * math.cos(angle) - b * math.sin(angle), abs=1e-5)
+            assert float(turned[i + half]) == pytest.approx(b * math.cos(angle) + a * math.sin(angle), abs=1e-5)
+
+
+def test_attention_sees_only_distances() -> None:
+    """Queries and keys, turned by their positions: their product depends on the difference of positions only."""
+    config = SHAPES["plain"]
+    cos, sin = rotary_tables(config)
+    q, k = torch.randn(2, config.head_dim)
+
+    def product(i: int, j: int) -> float:
+        return float(rotate(q, cos[i], sin[i]) @ rotate(k, cos[j], sin[j]))
+
+    assert product(9, 4) == pytest.approx(product(25, 20), abs=1e-4)
+    assert product(9, 4) != pytest.approx(product(9, 5), abs=1e-4)
+
+
+def test_one_layer_by_hand() -> None:
+    """The whole function, written again with loops and in double precision."""
+    torch.manual_seed(0)
+    config = TransformerConfig(vocab=11, layers=1, width=12, heads=3, kv_heads=1, context=8, tied=False)
+    net = Transformer(config).double()
+    x = tokens(net, 1, 6)[0]
+    block, dim = net.blocks[0], config.head_dim
+
+    def norm(v: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        return v / (v.square().mean() + config.norm_eps).sqrt() * gain
+
+    cos, sin = rotary_tables(config)
+    state = [net.embedding.weight[t] for t in x]
+    queries, keys, values = [], [], []
+    for position, s in enumerate(state):
+        qkv = block.attention.qkv.weight @ norm(s, block.norm_attention.weight)
+        heads = qkv.view(5, dim)
+        turned = [rotate(h, cos[position].double(), sin[position].double()) for h in heads[:4]]
+        queries.append(turned[:3]), keys.append(turned[3]), values.append(heads[4])
+    for position, s in enumerate(state):
+        mixed = []
+        for head in range(3):
+            score = torch.stack([queries[position][head] @ keys[j] / dim**0.5 for j in range(position + 1)])
+            mixed.append(sum(w * v for w, v in zip(score.softmax(0), values)))
+        s = s + block.attention.out.weight @ torch.cat(mixed)
+        gate, up = (block.mlp.up.weight @ norm(s, block.norm_mlp.weight)).chunk(2)
+        s = s + block.mlp.down.weight @ (gate * gate.sigmoid() * up)
+        logits = net.head.weight @ norm(s, net.norm.weight)
+        torch.testing.assert_close(net(x[None])[0, position], logits, atol=1e-6, rtol=1e-6)
+
+
+def test_dense_is_a_linear_layer_with_its_gradient() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(6, 60, 96, requires_grad=True)
+    weight, bias = torch.randn(200, 96, requires_grad=True), torch.randn(200, requires_grad=True)
+    grad = torch.randn(6, 60, 200)
+    ours = torch.autograd.grad(dense(x, weight, bias), (x, weight, bias), grad)
+    theirs = torch.autograd.grad(F.linear(x.double(), weight.double(), bias.double()), (x, weight, bias), grad.double())
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
+    expected = F.linear(x.double(), weight.double(), bias.double()).float()
+    torch.testing.assert_close(dense(x, weight, bias), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(Packed(weight, bias)(x[0]), expected[0], atol=1e-4, rtol=1e-4)
+
+
+def test_impossible_shapes_are_refused() -> None:
+    with pytest.raises(ActrixError, match="head dimension"):
+        TransformerConfig(vocab=5, width=30, heads=4)
+    with pytest.raises(ActrixError, match="must divide"):
+        TransformerConfig(vocab=5, width=32, heads=4, kv_heads=3)
+    with pytest.raises(ActrixError, match="context of 8"):
+        Transformer(TransformerConfig(vocab=5, layers=1, width=16, heads=2, context=8))(
+            torch.zeros(1, 9, dtype=torch.long)
+        )

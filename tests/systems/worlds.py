@@ -1,0 +1,69 @@
+"""Small environments for the contract tests: every kind of action space, masks, vectors and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+ACTIONS: dict[str, gym.Space] = {
+    "box": spaces.Box(-2.0, 3.0, (2,), np.float32),
+    "unbounded box": spaces.Box(-np.inf, np.inf, (2,), np.float32),
+    "discrete": spaces.Discrete(4, start=3),
+    "multidiscrete": spaces.MultiDiscrete([2, 3]),
+    "multibinary": spaces.MultiBinary(3),
+}
+LENGTH = 7
+
+
+class Small(gym.Env):
+    """Random observations; episodes end by themselves or are cut off. With `masked`, an illegal choice raises."""
+
+    def __init__(self, kind: str = "discrete", image: bool = False, masked: bool = False) -> None:
+        self.action_space = ACTIONS[kind]
+        self.image, self.masked = image, masked
+        if image:
+            self.observation_space = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+        else:
+            self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+    def _see(self) -> tuple[Any, dict[str, Any]]:
+        draw = self.np_random
+        obs = draw.integers(0, 256, (8, 8, 3), np.uint8) if self.image else draw.normal(size=3).astype(np.float32)
+        if not self.masked:
+            return obs, {}
+        sizes = [4] if isinstance(self.action_space, spaces.Discrete) else [2, 3]
+        rows = []
+        for n in sizes:
+            row = draw.random(n) < 0.4
+            row[draw.integers(n)] = True
+            rows.append(row)
+        self.legal = rows
+        return obs, {"action_mask": np.concatenate(rows)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return self._see()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        if self.masked:
+            choices = [action - 3] if isinstance(self.action_space, spaces.Discrete) else list(action)
+            for choice, legal in zip(choices, self.legal):
+                assert legal[choice], "an illegal choice"
+        self.t += 1
+        obs, info = self._see()
+        return obs, float(np.sum(action)), bool(self.np_random.random() < 0.1), self.t >= LENGTH, info
+
+
+def name(kind: str, image: bool = False, masked: bool = False) -> str:
+    """The id under which such an environment is registered."""
+    words = [kind.title().replace(" ", ""), "Image" * image, "Masked" * masked]
+    env_id = f"Small{''.join(words)}-v0"
+    if env_id not in gym.registry:
+        kwargs = {"kind": kind, "image": image, "masked": masked}
+        gym.register(env_id, entry_point=Small, kwargs=kwargs)
+    return env_id

@@ -1,0 +1,182 @@
+"""Credit against brute force: every sum written out, no recursion shared with the code."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from actrix import credit
+
+
+def draw(seed: int, rows: int = 6, time: int = 17, acts: float = 1.0) -> dict[str, Tensor]:
+    """Random experience in float64. V(next_t) = V(s_{t+1}) unless an episode ended between the two."""
+    g = torch.Generator().manual_seed(seed)
+    value = torch.randn(rows, time + 1, generator=g, dtype=torch.float64)
+    terminated = torch.rand(rows, time, generator=g) < 0.12
+    truncated = torch.rand(rows, time, generator=g) < 0.12
+    fresh = torch.randn(rows, time, generator=g, dtype=torch.float64)
+    return {
+        "reward": torch.randn(rows, time, generator=g, dtype=torch.float64),
+        "value": value[:, :-1],
+        "next_value": torch.where(terminated | truncated, fresh, value[:, 1:]),
+        "terminated": terminated,
+        "truncated": truncated,
+        "action_mask": torch.rand(rows, time, generator=g) < acts,
+    }
+
+
+def oracle(data: dict[str, Tensor], discount: float, decay: float) -> Tensor:
+    """GAE of decisions, O(T^2), from the definition.
+
+    A decision at t owns the rewards of the masked steps that follow it, up to the next decision or the end of its
+    episode. It bootstraps from the value of the next decision; where the row or a time limit cuts it off first,
+    from the value after the last step it owns; and from nothing where the task ended. Discounting is per decision.
+    """
+    reward, value, after = data["reward"], data["value"], data["next_value"]
+    advantage = torch.zeros_like(reward)
+    for b in range(reward.shape[0]):
+        time = reward.shape[1]
+        ends = [bool(data["terminated"][b, t] | data["truncated"][b, t]) for t in range(time)]
+        decisions = [t for t in range(time) if data["action_mask"][b, t]]
+        deltas: list[float] = []
+        chained: list[bool] = []
+        for k, t in enumerate(decisions):
+            stop = decisions[k + 1] if k + 1 < len(decisions) else time
+            owned = []
+            for u in range(t, stop):
+                owned.append(u)
+                if ends[u]:
+                    break
+            last = owned[-1]
+            goes_on = not ends[last] and stop < time
+            if data["terminated"][b, last]:
+                follows = 0.0
+            else:
+                follows = float(value[b, stop] if goes_on else after[b, last])
+            deltas.append(sum(float(reward[b, u]) for u in owned) + discount * follows - float(value[b, t]))
+            chained.append(goes_on)
+        for k, t in enumerate(decisions):
+            total, weight = 0.0, 1.0
+            for j in range(k, len(decisions)):
+                total += weight * deltas[j]
+                weight *= discount * decay
+                if not chained[j]:
+                    break
+            advantage[b, t] = total
+    return advantage
+
+
+@pytest.mark.parametrize("acts", [1.0, 0.7, 0.3, 0.0])
+@pytest.mark.parametrize(("discount", "decay"), [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0)])
+def test_gae_agrees_with_brute_force(acts: float, discount: float, decay: float) -> None:
+    for seed in range(12):
+        data = draw(seed, acts=acts)
+        advantage, target = credit.gae(**data, discount=discount, decay=decay)
+        torch.testing.assert_close(advantage, oracle(data, discount, decay), rtol=1e-10, atol=1e-10)
+        expected = torch.where(data["action_mask"], advantage + data["value"], data["value"])
+        torch.testing.assert_close(target, expected)
+
+
+def test_gae_paths_agree_where_all_act() -> None:
+    """The masked recursion with one masked row equals the plain one on the other rows, to the bit or nearly."""
+    data = draw(3)
+    data["action_mask"][-1] = False
+    masked = credit.gae(**data, discount=0.99, decay=0.95)[0]
+    del data["action_mask"]
+    plain = credit.gae(**data, discount=0.99, decay=0.95)[0]
+    torch.testing.assert_close(masked[:-1], plain[:-1], rtol=1e-12, atol=1e-12)
+    assert (masked[-1] == 0).all()
+
+
+def test_masked_steps_do_not_change_credit() -> None:
+    """Splitting a reward over inserted masked steps (tool output, resets) leaves every decision's credit alone."""
+    data = draw(5, rows=1, time=6)
+    data["terminated"][:] = data["truncated"][:] = False
+    data["next_value"][:, :-1] = data["value"][:, 1:]
+    plain = credit.gae(**data, discount=0.9, decay=0.8)[0]
+    where = [0, 1, 1, 1, 2, 3, 4, 4, 5]  # steps 1 and 4 are followed by masked ones
+    first = torch.tensor([i == 0 or where[i - 1] != w for i, w in enumerate(where)])
+    spread = {k: v[:, where].clone() for k, v in data.items()}
+    spread["action_mask"] = first[None]
+    spread["reward"] = data["reward"][:, where] / torch.tensor([float(where.count(w)) for w in where])
+    spread["value"] = torch.where(first, spread["value"], torch.nan)  # what nobody decided on has no say
+    spread["next_value"] = torch.cat((spread["value"][:, 1:], data["next_value"][:, -1:]), 1)
+    got = credit.gae(**spread, discount=0.9, decay=0.8)[0]
+    torch.testing.assert_close(got[:, first], plain, rtol=1e-12, atol=1e-12)
+
+
+def test_truncation_bootstraps_and_termination_does_not() -> None:
+    flags = torch.tensor([[True], [False]])
+    args = (torch.ones(2, 1), torch.zeros(2, 1), torch.full((2, 1), 1e6))
+    for truncated in (~flags, torch.ones_like(flags)):  # termination wins where a step is both
+        advantage, target = credit.gae(*args, flags, truncated, 0.5, 0.9)
+        assert advantage[:, 0].tolist() == target[:, 0].tolist() == [1.0, 1.0 + 0.5e6]
+        assert credit.n_step(args[0], args[2], flags, truncated, 0.5)[:, 0].tolist() == [1.0, 1.0 + 0.5e6]
+    one_step = credit.bootstrap(args[0][:, 0], flags[:, 0], torch.tensor([torch.inf, 1e6]), 0.5)
+    assert one_step.tolist() == [1.0, 1.0 + 0.5e6]  # and not even an infinite value leaks past a termination
+
+
+def test_n_step_agrees_with_brute_force() -> None:
+    for seed in range(12):
+        data = draw(seed)
+        del data["action_mask"], data["value"]
+        got = credit.n_step(**data, discount=0.97)
+        rows, time = got.shape
+        for b in range(rows):
+            for t in range(time):
+                total, weight = 0.0, 1.0
+                for u in range(t, time):
+                    total += weight * float(data["reward"][b, u])
+                    weight *= 0.97
+                    if data["terminated"][b, u]:
+                        break
+                    if data["truncated"][b, u] or u == time - 1:
+                        total += weight * float(data["next_value"][b, u])
+                        break
+                assert math.isclose(float(got[b, t]), total, rel_tol=1e-10, abs_tol=1e-10)
+
+
+def test_gae_with_decay_one_is_the_n_step_return() -> None:
+    data = draw(0)
+    del data["action_mask"]
+    _, target = credit.gae(**data, discount=0.97, decay=1.0)
+    del data["value"]
+    torch.testing.assert_close(target, credit.n_step(**data, discount=0.97))
+
+
+GROUP = torch.tensor([0, 1, 0, 1, 0, 1, 2])
+SCORE = torch.tensor([1.0, 5.0, 2.0, 7.0, 6.0, torch.nan, 4.0], dtype=torch.float64)
+
+
+def test_group_normalises_within_each_group() -> None:
+    got = credit.group(SCORE, GROUP)
+    for g, members in ((0, [1.0, 2.0, 6.0]), (1, [5.0, 7.0])):
+        x = torch.tensor(members, dtype=torch.float64)
+        mine = got[(GROUP == g) & SCORE.isfinite()]
+        torch.testing.assert_close(mine, (x - x.mean()) / (x.std() + 1e-6))
+    assert got[5] == 0  # no verdict: no credit, and no part in the baseline
+    assert got[6] == 0  # alone: nothing to compare with
+    centred = credit.group(SCORE, GROUP, normalise=False)
+    torch.testing.assert_close(centred[[1, 3]], torch.tensor([-1.0, 1.0], dtype=torch.float64))
+
+
+def test_group_leave_one_out() -> None:
+    got = credit.group(SCORE, GROUP, leave_one_out=True)
+    expected = [1 - 4.0, 5 - 7.0, 2 - 3.5, 7 - 5.0, 6 - 1.5, 0.0, 0.0]
+    torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_group_where_all_score_alike_or_none_has_a_verdict() -> None:
+    group = torch.zeros(4, dtype=torch.int64)
+    assert (credit.group(torch.full((4,), 3.0), group) == 0).all()
+    assert (credit.group(torch.full((4,), torch.nan), group) == 0).all()
+    assert (credit.group(torch.full((4,), torch.nan), group, leave_one_out=True) == 0).all()
+
+
+def test_standardise_counts_only_what_the_mask_holds() -> None:
+    x, mask = torch.randn(4, 9, dtype=torch.float64), torch.rand(4, 9) < 0.6
+    got = credit.standardise(x, mask)[mask]
+    torch.testing.assert_close(got, (x[mask] - x[mask].mean()) / (x[mask].std() + 1e-8))

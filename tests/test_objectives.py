@@ -1,0 +1,93 @@
+"""Objectives against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from actrix import objectives
+
+
+def test_clipped_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    logp, behaviour, advantage = rng.normal(size=(3, 8, 5))
+    ratio = np.exp(logp - behaviour)
+    for low, high in ((0.2, None), (0.2, 0.28), (0.0, 0.0)):
+        expected = np.empty_like(ratio)
+        for i, (r, a) in enumerate(zip(ratio.flat, advantage.flat)):
+            bounded = min(max(r, 1 - low), 1 + (low if high is None else high))
+            expected.flat[i] = -min(r * a, bounded * a)
+        got = objectives.clipped(*(torch.from_numpy(x) for x in (logp, behaviour, advantage)), low, high)
+        np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12)
+
+
+def test_clipped_gradient_vanishes_only_where_the_ratio_went_too_far_in_the_good_direction() -> None:
+    logp = torch.tensor([0.5, 0.5, -0.5, -0.5, 0.0], requires_grad=True)
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 2.0])
+    (gradient,) = torch.autograd.grad(objectives.clipped(logp, torch.zeros(5), advantage, 0.2).sum(), logp)
+    torch.testing.assert_close(gradient, torch.tensor([0.0, math.exp(0.5), -math.exp(-0.5), 0.0, -2.0]))
+
+
+@pytest.mark.parametrize("mode", ["token", "sequence"])
+def test_reduce_gradient_does_not_depend_on_the_split(mode: str) -> None:
+    torch.manual_seed(0)
+    per_step = torch.randn(12, 7, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(12, 7) < 0.5
+    mask[3] = False  # a row in which nobody acted
+    count = mask.sum() if mode == "token" else mask.any(1).sum()
+    whole = objectives.reduce(per_step, mask, mode)
+    (expected,) = torch.autograd.grad(whole, per_step)
+    for sizes in ([6, 6], [1, 11], [3, 4, 5]):
+        parts = zip(per_step.split(sizes), mask.split(sizes))
+        total = sum(objectives.reduce(x, m, mode, count) for x, m in parts)
+        (got,) = torch.autograd.grad(torch.as_tensor(total), per_step)
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_reduce_by_hand() -> None:
+    x = torch.tensor([[1.0, 2.0, 9.0], [3.0, 9.0, 9.0]])
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    assert objectives.reduce(x, mask) == 2.0
+    assert objectives.reduce(x, mask, "sequence") == 2.25
+    assert objectives.reduce(x, mask, "token", 12) == 0.5
+    assert objectives.reduce(x, torch.zeros_like(mask)) == 0.0  # nobody acted: no loss, and no division by zero
+    with pytest.raises(ValueError, match="token"):
+        objectives.reduce(x, mask, "mean")
+
+
+def test_kl_estimate_is_unbiased_and_never_negative() -> None:
+    torch.manual_seed(0)
+    logp, reference = torch.log_softmax(torch.randn(2, 6, dtype=torch.float64), -1)
+    estimate = objectives.kl_estimate(logp, reference)
+    assert (estimate >= 0).all()
+    exact = (logp.exp() * (logp - reference)).sum()
+    torch.testing.assert_close((logp.exp() * estimate).sum(), exact)  # its mean under pi, summed exactly
+    assert (objectives.kl_estimate(logp, logp) == 0).all()
+
+
+def test_regression_sums_over_critics_and_leaves_the_target_alone() -> None:
+    value = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    target = torch.tensor([0.0, 1.0], requires_grad=True)
+    loss = objectives.regression(value, target)
+    assert loss == 0.5 * (1 + 1) / 2 + 0.5 * (9 + 9) / 2
+    loss.backward()
+    assert target.grad is None
+
+
+def test_huber_is_square_near_and_straight_far() -> None:
+    value, target = torch.tensor([0.5, 3.0]), torch.zeros(2)
+    assert objectives.huber(value, target) == (0.5 * 0.25 + 2.5) / 2
+
+
+def test_policy_gradient_is_the_gradient_of_the_expected_advantage() -> None:
+    """sum_a pi(a) grad(-A log pi(a)) = -grad sum_a pi(a) A(a)."""
+    torch.manual_seed(0)
+    logits, advantage = torch.randn(5, requires_grad=True), torch.randn(5)
+    logp = torch.log_softmax(logits, -1)
+    surrogate = (logp.detach().exp() * objectives.policy_gradient(logp, advantage)).sum()
+    (got,) = torch.autograd.grad(surrogate, logits)
+    (expected,) = torch.autograd.grad(-(torch.softmax(logits, -1) * advantage).sum(), logits)
+    torch.testing.assert_close(got, expected)

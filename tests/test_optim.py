@@ -1,0 +1,102 @@
+"""The optimiser against torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from actrix.optim import Adam, Optimiser
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3))
+
+
+def loss_of(net: nn.Module, step: int) -> Tensor:
+    g = torch.Generator().manual_seed(step)
+    x, y = torch.randn(32, 5, generator=g), torch.randn(32, 3, generator=g)
+    return 50.0 * (net(x) - y).square().mean()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Adam(1e-2),
+        Adam(1e-2, epsilon=1e-5, clip_norm=0.5),
+        Adam(3e-3, betas=(0.5, 0.9)),
+        Adam(3e-3, betas=(0.0, 0.99), epsilon=1e-5),
+        Adam(1e-2, weight_decay=0.1),
+        Adam(1e-2, weight_decay=0.01, clip_norm=1e6),
+    ],
+)
+def test_equals_torch(setting: Adam) -> None:
+    mine, theirs = network(), network()
+    optimiser = Optimiser({"net": (mine.parameters(), setting)})
+    reference = torch.optim.AdamW(
+        theirs.parameters(), setting.rate, setting.betas, setting.epsilon, weight_decay=setting.weight_decay
+    )
+    for step in range(20):
+        optimiser.step({"net": loss_of(mine, step)})
+        reference.zero_grad()
+        loss_of(theirs, step).backward()
+        if setting.clip_norm is not None:
+            nn.utils.clip_grad_norm_(theirs.parameters(), setting.clip_norm)
+        reference.step()
+    for a, b in zip(mine.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_without_decay_it_is_plain_adam() -> None:
+    mine, theirs = network(), network()
+    optimiser = Optimiser({"net": (mine.parameters(), Adam(1e-2))})
+    reference = torch.optim.Adam(theirs.parameters(), 1e-2)
+    for step in range(20):
+        optimiser.step({"net": loss_of(mine, step)})
+        reference.zero_grad()
+        loss_of(theirs, step).backward()
+        reference.step()
+    for a, b in zip(mine.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_a_loss_moves_its_own_group_and_no_other() -> None:
+    """The actor's loss runs through the critic, whose parameters it must not move."""
+    actor, critic = network(), nn.Linear(3, 1)
+    optimiser = Optimiser({"actor": (actor.parameters(), Adam(1e-2)), "critic": (critic.parameters(), Adam(1e-2))})
+    before = [p.detach().clone() for p in (*actor.parameters(), *critic.parameters())]
+    optimiser.step({"actor": critic(actor(torch.randn(8, 5))).mean()})
+    moved = [not torch.equal(a, b) for a, b in zip(before, (*actor.parameters(), *critic.parameters()))]
+    assert moved == [True] * 4 + [False] * 2
+    assert optimiser.actor_step == 1
+    assert optimiser.critic_step == 0
+
+
+def test_groups_step_together_from_the_same_parameters() -> None:
+    """Gradients of all groups are taken before any moves: the order of the losses makes no difference."""
+    found = []
+    for order in (("a", "b"), ("b", "a")):
+        a, b = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(2.0))
+        optimiser = Optimiser({"a": ([a], Adam(0.1)), "b": ([b], Adam(0.1))})
+        for _ in range(3):
+            losses = {"a": (a * b).square(), "b": (a - b).square()}
+            optimiser.step({name: losses[name] for name in order})
+        found.append((a.item(), b.item()))
+    assert found[0] == found[1]
+
+
+def test_a_parameter_that_the_loss_does_not_reach_stays() -> None:
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    Optimiser({"all": ([used, unused], Adam(0.1))}).step({"all": used.sum()})
+    assert (used != 1).all()
+    assert (unused == 1).all()
+
+
+def test_the_rate_can_be_set_and_is_saved() -> None:
+    p = nn.Parameter(torch.zeros(1))
+    optimiser = Optimiser({"all": ([p], Adam(0.1))})
+    optimiser.set_rate("all", 0.025)
+    optimiser.step({"all": p.sum()})
+    torch.testing.assert_close(p.detach(), torch.tensor([-0.025]))
+    assert optimiser.state_dict()["all_rate"] == 0.025
