@@ -101,16 +101,21 @@ def needed(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
 # --- the picture ------------------------------------------------------------------------------------------------
 
 WIDTH, ROW, BOX, HEIGHT, MARGIN = 860, 78, 104, 34, 24
+ASIDE = {"systems": -280, "evaluate": 330, "envs": -30, "language": 227, "nets": -80, "claims": -20}  # off the lines
 
 
 def picture(graph: dict[str, set[str]]) -> str:
-    """An SVG of the parts on their floors, the top floor uppermost, with the imports that do not follow from others."""
+    """An SVG of the parts on their floors, the top floor uppermost, with the imports that do not follow from others.
+
+    The ground floor is there for all, and its arrows are left out.
+    """
     shown = [[part for part in floor if part in graph] for floor in reversed(FLOORS)]
     shown = [row for row in shown if row]
     centre: dict[str, tuple[float, float]] = {}
     for r, row in enumerate(shown):
         for i, part in enumerate(row):
-            centre[part] = (WIDTH * (i + 1) / (len(row) + 1), MARGIN + r * ROW + HEIGHT / 2)
+            x = WIDTH * (i + 1) / (len(row) + 1) + ASIDE.get(part, 0)
+            centre[part] = (x, MARGIN + r * ROW + HEIGHT / 2)
     height = 2 * MARGIN + (len(shown) - 1) * ROW + HEIGHT
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -120,7 +125,7 @@ def picture(graph: dict[str, set[str]]) -> str:
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#8a8f98"/></marker></defs>',
     ]
-    for a, b in needed({part: targets & centre.keys() for part, targets in graph.items()}):
+    for a, b in needed({part: targets - set(FLOORS[0]) for part, targets in graph.items()}):
         (x1, y1), (x2, y2) = centre[a], centre[b]
         level = y1 == y2  # on one floor: an arch above
         y1, y2 = (y1 - HEIGHT / 2, y2 - HEIGHT / 2) if level else (y1 + HEIGHT / 2, y2 - HEIGHT / 2)
@@ -131,7 +136,8 @@ def picture(graph: dict[str, set[str]]) -> str:
         fill = "#dfe9f5" if (SOURCE / part).is_dir() else "#eeeeea"
         out.append(
             f'<rect x="{x - BOX / 2:.0f}" y="{y - HEIGHT / 2:.0f}" width="{BOX}" height="{HEIGHT}" rx="5" '
-            f'fill="{fill}" stroke="#5b6470"/><text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" fill="#1c2126">{part}</text>'
+            f'fill="{fill}" stroke="#5b6470"/>'
+            f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" fill="#1c2126">{part}</text>'
         )
     return "\n".join([*out, "</svg>"]) + "\n"
 

@@ -31,9 +31,10 @@ def draw(seed: int, rows: int = 6, time: int = 17, acts: float = 1.0) -> dict[st
 def oracle(data: dict[str, Tensor], discount: float, decay: float) -> Tensor:
     """GAE of decisions, O(T^2), from the definition.
 
-    A decision at t owns the rewards of the masked steps that follow it, up to the next decision or the end of its
-    episode. It bootstraps from the value of the next decision; where the row or a time limit cuts it off first,
-    from the value after the last step it owns; and from nothing where the task ended. Discounting is per decision.
+    A decision at t owns the rewards of the masked steps that follow it, up to the next decision or the end of
+    its episode. It bootstraps from the value of the next decision; where the row or a time limit cuts it off
+    first, from the value after the last step it owns; and from nothing where the task ended. The discount is
+    per decision.
     """
     reward, value, after = data["reward"], data["value"], data["next_value"]
     advantage = torch.zeros_like(reward)
@@ -81,7 +82,7 @@ def test_gae_agrees_with_brute_force(acts: float, discount: float, decay: float)
 
 
 def test_gae_paths_agree_where_all_act() -> None:
-    """The masked recursion with one masked row equals the plain one on the other rows, to the bit or nearly."""
+    """The masked recursion with one masked row equals the plain one on the other rows."""
     data = draw(3)
     data["action_mask"][-1] = False
     masked = credit.gae(**data, discount=0.99, decay=0.95)[0]
@@ -92,7 +93,7 @@ def test_gae_paths_agree_where_all_act() -> None:
 
 
 def test_masked_steps_do_not_change_credit() -> None:
-    """Splitting a reward over inserted masked steps (tool output, resets) leaves every decision's credit alone."""
+    """Spreading a reward over masked steps (a tool's output) leaves every decision's credit alone."""
     data = draw(5, rows=1, time=6)
     data["terminated"][:] = data["truncated"][:] = False
     data["next_value"][:, :-1] = data["value"][:, 1:]
@@ -155,7 +156,7 @@ def test_group_normalises_within_each_group() -> None:
     got = credit.group(SCORE, GROUP)
     for g, members in ((0, [1.0, 2.0, 6.0]), (1, [5.0, 7.0])):
         x = torch.tensor(members, dtype=torch.float64)
-        mine = got[(GROUP == g) & SCORE.isfinite()]
+        mine = got[SCORE.isfinite() & (g == GROUP)]
         torch.testing.assert_close(mine, (x - x.mean()) / (x.std() + 1e-6))
     assert got[5] == 0  # no verdict: no credit, and no part in the baseline
     assert got[6] == 0  # alone: nothing to compare with

@@ -53,7 +53,7 @@ def test_reduce_by_hand() -> None:
     assert objectives.reduce(x, mask) == 2.0
     assert objectives.reduce(x, mask, "sequence") == 2.25
     assert objectives.reduce(x, mask, "token", 12) == 0.5
-    assert objectives.reduce(x, torch.zeros_like(mask)) == 0.0  # nobody acted: no loss, and no division by zero
+    assert objectives.reduce(x, torch.zeros_like(mask)) == 0.0  # nobody acted: no loss, no NaN
     with pytest.raises(ValueError, match="token"):
         objectives.reduce(x, mask, "mean")
 

@@ -64,7 +64,8 @@ def test_without_decay_it_is_plain_adam() -> None:
 def test_a_loss_moves_its_own_group_and_no_other() -> None:
     """The actor's loss runs through the critic, whose parameters it must not move."""
     actor, critic = network(), nn.Linear(3, 1)
-    optimiser = Optimiser({"actor": (actor.parameters(), Adam(1e-2)), "critic": (critic.parameters(), Adam(1e-2))})
+    adam = Adam(1e-2)
+    optimiser = Optimiser({"actor": (actor.parameters(), adam), "critic": (critic.parameters(), adam)})
     before = [p.detach().clone() for p in (*actor.parameters(), *critic.parameters())]
     optimiser.step({"actor": critic(actor(torch.randn(8, 5))).mean()})
     moved = [not torch.equal(a, b) for a, b in zip(before, (*actor.parameters(), *critic.parameters()))]
@@ -84,6 +85,16 @@ def test_groups_step_together_from_the_same_parameters() -> None:
             optimiser.step({name: losses[name] for name in order})
         found.append((a.item(), b.item()))
     assert found[0] == found[1]
+
+
+def test_gradients_may_have_any_strides() -> None:
+    """Autograd hands out expanded and transposed gradients; torch's fused kernels take memory as it lies."""
+    expanded, transposed = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 3))
+    scale = torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    loss = expanded.sum() + (transposed.T * scale).sum()
+    Optimiser({"all": ([expanded, transposed], Adam(0.1))}).step({"all": loss})
+    torch.testing.assert_close(expanded.detach(), torch.full((3,), -0.1))
+    torch.testing.assert_close(transposed.detach(), -0.1 * scale.T)
 
 
 def test_a_parameter_that_the_loss_does_not_reach_stays() -> None:

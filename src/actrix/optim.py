@@ -83,6 +83,7 @@ class Optimiser(nn.Module):
         b1, b2 = setting.betas
         if not torch.compiler.is_compiling():  # one kernel for the whole group; a compiler makes its own
             kernel = torch._fused_adamw_ if setting.weight_decay else torch._fused_adam_
+            gradient = [g.contiguous() for g in gradient]  # the kernel ignores strides: an expanded gradient is misread
             kernel(
                 parameters, gradient, means, squares, [], [step] * len(parameters), lr=rate, beta1=b1, beta2=b2,
                 weight_decay=setting.weight_decay, eps=setting.epsilon, amsgrad=False, maximize=False,

@@ -29,7 +29,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-# -- squashed Gaussian ---------------------------------------------------------------------------------------------
+# -- squashed Gaussian ---------------------------------------------
 
 
 def squashed(size: int = 1) -> SquashedGaussian:
@@ -77,7 +77,7 @@ def test_squashed_density_is_finite_at_the_edge_in_float32() -> None:
     assert actor.log_prob(obs, torch.tensor([[1.0]]).expand(256, 1)).isfinite().all()
 
 
-# -- Gaussian ------------------------------------------------------------------------------------------------------
+# -- Gaussian ---------------------------------------------
 
 
 def test_gaussian_density_and_entropy_match_torch() -> None:
@@ -99,7 +99,7 @@ def test_policies_begin_near_zero_and_uniform() -> None:
     assert (Categorical(choices(5), (64, 64)).logps(obs)[0].exp() - 0.2).abs().max() < 0.02
 
 
-# -- categorical ---------------------------------------------------------------------------------------------------
+# -- categorical ---------------------------------------------
 
 
 def sharpen(actor: Categorical) -> Categorical:
@@ -130,7 +130,7 @@ def test_choose_draws_with_the_right_frequencies() -> None:
 
 
 def test_joint_choices_multiply() -> None:
-    """Over all combinations of a MultiDiscrete action, probabilities sum to one and give the joint entropy."""
+    """Over all combinations of a joint action, probabilities sum to one and give the joint entropy."""
     actor = sharpen(Categorical(choices(2, 3, 4), (8,)))
     obs = torch.randn(6, 3)
     every = torch.tensor(list(itertools.product(range(2), range(3), range(4))))
@@ -179,7 +179,7 @@ def test_stochastic_fits_the_space() -> None:
     assert isinstance(stochastic(vector_spec(3, Box(2, (2,), None, None)), (8,), -1.0), Gaussian)
 
 
-# -- deterministic and greedy --------------------------------------------------------------------------------------
+# -- deterministic and greedy ---------------------------------------------
 
 
 def test_deterministic_explores_around_its_mean_inside_the_box() -> None:
@@ -211,7 +211,7 @@ def test_epsilon_greedy_schedule_frequencies_and_masks() -> None:
     assert "count" in actor.state_dict()  # a resumed run goes on exploring where it was
 
 
-# -- what every actor can do ---------------------------------------------------------------------------------------
+# -- what every actor can do ---------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["squashed", "gaussian", "categorical", "deterministic", "greedy"])
@@ -242,19 +242,19 @@ def test_temperature_rises_while_entropy_is_below_its_target() -> None:
     temperature = Temperature(0.5, target_entropy=1.0)
     assert temperature().item() == pytest.approx(0.5)
     for entropy, sign in ((0.2, -1.0), (1.7, 1.0)):
-        (slope,) = torch.autograd.grad(temperature.loss(torch.full((8,), -entropy)), temperature.log_temperature)
+        loss = temperature.loss(torch.full((8,), -entropy))
+        (slope,) = torch.autograd.grad(loss, temperature.log_temperature)
         assert slope.item() == pytest.approx(entropy - 1.0)
         assert math.copysign(1.0, slope.item()) == sign
-    (slope,) = torch.autograd.grad(
-        temperature.loss(torch.full((2,), -0.5), torch.tensor([0.0, 3.0])), temperature.log_temperature
-    )
+    loss = temperature.loss(torch.full((2,), -0.5), torch.tensor([0.0, 3.0]))
+    (slope,) = torch.autograd.grad(loss, temperature.log_temperature)
     assert slope.item() == pytest.approx(0.5 - 1.5)
 
 
 def test_images_keep_their_leading_dimensions() -> None:
     """[B, T, D] observations with an image part give [B, T, size] features: rollouts need it."""
-    spec = Spec((Part("image", 0, 300, (10, 10, 3), True), Part("speed", 300, 302, (2,))), Choices((3,), "discrete", (0,)))
-    encoder = Encoder(spec, features=16)
+    parts = Part("image", 0, 300, (10, 10, 3), True), Part("speed", 300, 302, (2,))
+    encoder = Encoder(Spec(parts, Choices((3,), "discrete", (0,))), features=16)
     obs = torch.rand(4, 5, 302) * 255
     got = encoder(obs)
     assert got.shape == (4, 5, 18)

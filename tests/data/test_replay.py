@@ -21,8 +21,9 @@ def fill(replay: Replay, start: int, n: int) -> None:
     """n rows in which every column tells the row's number."""
     number = np.arange(start, start + n, dtype=np.float32)
     replay.add(
-        obs=np.stack((number, -number), 1), action=number[:, None], reward=number,
-        next_obs=np.stack((number + 1, -number - 1), 1), terminated=number % 3 == 0, truncated=number % 5 == 0,
+        obs=np.stack((number, -number), 1), action=number[:, None],
+        reward=number, next_obs=np.stack((number + 1, -number - 1), 1),
+        terminated=number % 3 == 0, truncated=number % 5 == 0,
     )  # fmt: skip
 
 
@@ -100,11 +101,11 @@ def test_masks_are_kept_for_both_observations(tmp_path: Path) -> None:
     spec = vector_spec(2, Choices((3,), "discrete", (0,)))
     replay = Replay(spec, 4, tmp_path, masks=True)
     now, after = np.eye(3, dtype=bool)[[0, 1]], ~np.eye(3, dtype=bool)[[0, 1]]
-    columns = dict(
-        obs=np.zeros((2, 2), np.float32), action=np.array([[0], [2]]), reward=np.zeros(2, np.float32),
-        next_obs=np.zeros((2, 2), np.float32), terminated=np.zeros(2, bool), truncated=np.zeros(2, bool),
+    zero, flag = np.zeros((2, 2), np.float32), np.zeros(2, bool)
+    replay.add(
+        obs=zero, action=np.array([[0], [2]]), reward=zero[:, 0], next_obs=zero,
+        terminated=flag, truncated=flag, mask=now, next_mask=after,
     )  # fmt: skip
-    replay.add(**columns, mask=now, next_mask=after)
     batch = replay.at(torch.tensor([1, 0]))
     assert batch.action.dtype == torch.int64
     assert batch.mask is not None

@@ -1,8 +1,8 @@
 """Starts `actrix` command lines as real processes without paying for the import of torch each time.
 
 A process that has imported everything, and has no thread yet, forks one child for each line of JSON on stdin:
-{"argv", "cwd", "env", "out", "err"} -> its pid; {"wait": pid} -> its exit status. The child behaves as `actrix` from there
-on: it may be killed, run out of disk, and exits through the interpreter's own shutdown.
+{"argv", "cwd", "env", "out", "err", "limit"} -> its pid; {"wait": pid} -> its exit status. The child behaves as
+`actrix` from there on: it may be killed, run out of disk, and exits through the interpreter's own shutdown.
 """
 
 import json
@@ -18,6 +18,7 @@ import actrix.api
 import actrix.cli.eval
 import actrix.cli.resume
 import actrix.cli.train  # noqa: F401
+from actrix import registry
 from actrix.cli import main
 
 
@@ -37,6 +38,8 @@ def become(order: dict) -> None:
 
 def serve() -> None:
     torch.set_num_threads(1)
+    for slug in registry.catalogue():
+        registry.load(slug)
     assert len(os.listdir("/proc/self/task")) == 1, "forking a process with threads is asking for trouble"
     orders, answers = os.dup(0), os.dup(1)
     os.set_inheritable(orders, False)

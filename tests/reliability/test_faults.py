@@ -8,11 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import Done, Shell, bits, checkpoints
 
-RUN = (
-    "--hidden 8 --batch 8 --warmup 20 --steps 120 --checkpoint-every 20 --eval-every 120 --eval-episodes 1 --log-every 10 "
-    "--env-timeout 0.5 --threads 1"
-).split()
+from actrix.run.folder import RunFolder
+
+SMALL = (
+    "--hidden 8 --batch 8 --warmup 20 --steps 80 --checkpoint-every 20 --eval-every 80 --eval-episodes 1 "
+    "--log-every 10 --env-timeout 0.5 --threads 1"
+)
+RUN = SMALL.split()
 SAC = ("train", "sac", "--env", "faulty:Faulty-v0", *RUN)
+PPO = "--hidden 8 --envs 2 --horizon 20 --minibatch 40 --steps 120 --checkpoint-every 40 --eval-episodes 1"
 WAYS = (0, 2)  # in process, and in two workers
 
 FAULTS = {  # what goes wrong -> what the error must say
@@ -24,7 +28,7 @@ FAULTS = {  # what goes wrong -> what the error must say
     "infinite reward": "step returned reward of inf",
     "wrong shape": "returned 'obs' of shape (2,), but its space says (3,)",
     "scalar": "returned 'obs' of shape (), but its space says (3,)",
-    "no reward": "step raised TypeError",
+    "no reward": "step returned reward of nan",
     "four values": "step raised ValueError: not enough values to unpack",
     "raises": "step raised ValueError: the arm fell off",
     "exits": "step raised SystemExit: 0",
@@ -35,6 +39,8 @@ FAULTS = {  # what goes wrong -> what the error must say
     "dies": "died during step (exit status 3)",
     "killed": "died during step (signal SIGKILL)",
 }
+# resumed to the end, in process or in workers; the rest end in the same way
+RESUMED = (("raises", 0), ("sleeps", 0), ("holds", 0), ("nan observation", 2), ("dies", 2), ("killed", 2))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +79,10 @@ def test_a_fault_is_named_and_the_run_resumes(
         clear(done, 1, FAULTS[fault] or "step did not return within 0.5 s")
         assert "faulty:Faulty-v0" in done.complaint[0] or "returned 'obs'" in done.complaint[0]
     assert len(done.complaint) == 2, "what to do about it is missing"
-    assert checkpoints(folder)
+    step, _, _ = RunFolder(folder).restore()  # every byte of it checked
+    assert step >= 20
+    if (fault, workers) not in RESUMED:
+        return
     again = shell("resume", folder)
     assert again.code == 0, again.err
     assert bits(folder) == healthy[workers]
@@ -137,9 +146,18 @@ def test_a_space_that_this_system_cannot_act_in(shell: Shell, tmp_path: Path) ->
     ],
 )
 def test_action_masks_that_go_wrong(fault: str, says: str, workers: int, shell: Shell, tmp_path: Path) -> None:
-    argv = "--hidden 8 --envs 2 --horizon 20 --minibatch 40 --steps 120 --checkpoint-every 40 --eval-episodes 1".split()
     folder = tmp_path / "run"
-    argv = ["train", "ppo", "--env", "faulty:Masked-v0", *argv, "--workers", str(workers), "--folder", str(folder)]
+    argv = [
+        "train",
+        "ppo",
+        "--env",
+        "faulty:Masked-v0",
+        *PPO.split(),
+        "--workers",
+        str(workers),
+        "--folder",
+        str(folder),
+    ]
     clear(shell(*argv, FAULT=fault, FAULT_AT="30"), 1, says)
     again = shell("resume", folder)
     assert again.code == 0, again.err
@@ -152,4 +170,5 @@ def test_a_loss_that_is_not_finite(how: str, shell: Shell, tmp_path: Path) -> No
     done = shell(*SAC, *rate, "--folder", folder, FAULT=how if how == "huge reward" else "")
     clear(done, 1, "training diverged")
     assert "last checkpoint" in done.complaint[1]
-    assert shell("eval", folder, "--episodes", 1).code == 0, "the last checkpoint must be sound"
+    _, tensors, _ = RunFolder(folder).restore()
+    assert all(bool(t.isfinite().all()) for t in tensors.values()), "the last checkpoint must be sound"

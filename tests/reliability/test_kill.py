@@ -28,18 +28,18 @@ SAC = (
     "--eval-every 240 --eval-episodes 1 --log-every 20 --seed 3"
 )
 PPO = (
-    "ppo --env CartPole-v1 --envs 4 --horizon 32 --hidden 16 --epochs 2 --minibatch 64 --steps 4096 "
+    "ppo --env CartPole-v1 --envs 4 --horizon 32 --hidden 16 --epochs 2 --minibatch 64 --steps 3072 "
     "--checkpoint-every 256 --eval-every 1024 --eval-episodes 3 --log-every 128 --seed 3"
 )
 GRPO = (
-    "grpo --task countdown --steps 12 --checkpoint-every 1 --eval-every 4 --eval-episodes 2 --log-every 1 --seed 3 "
+    "grpo --task countdown --steps 8 --checkpoint-every 1 --eval-every 4 --eval-episodes 2 --log-every 1 --seed 3 "
     "--prompts 2 --group 4 --warm-steps 4 --warm-batch 4 --threads 1"
 )
 CASES = {
     "sac": Case(tuple(SAC.split())),
-    "sac in workers": Case((*SAC.split(), "--workers", "2"), kills=6, writing=2),
+    "sac in workers": Case((*SAC.split(), "--workers", "2"), kills=4, writing=2),
     "ppo": Case(tuple(PPO.split())),
-    "ppo in workers": Case((*PPO.split(), "--workers", "2"), kills=6, writing=2),
+    "ppo in workers": Case((*PPO.split(), "--workers", "2"), kills=4, writing=2),
     "grpo": Case(tuple(GRPO.split())),
 }
 

@@ -19,7 +19,7 @@ LENGTH = 7
 
 
 class Small(gym.Env):
-    """Random observations; episodes end by themselves or are cut off. With `masked`, an illegal choice raises."""
+    """Random observations; episodes end, or are cut off. With `masked`, an illegal choice raises."""
 
     def __init__(self, kind: str = "discrete", image: bool = False, masked: bool = False) -> None:
         self.action_space = ACTIONS[kind]
@@ -31,7 +31,10 @@ class Small(gym.Env):
 
     def _see(self) -> tuple[Any, dict[str, Any]]:
         draw = self.np_random
-        obs = draw.integers(0, 256, (8, 8, 3), np.uint8) if self.image else draw.normal(size=3).astype(np.float32)
+        if self.image:
+            obs: Any = draw.integers(0, 256, (8, 8, 3), np.uint8)
+        else:
+            obs = np.float32(draw.normal(size=3))
         if not self.masked:
             return obs, {}
         sizes = [4] if isinstance(self.action_space, spaces.Discrete) else [2, 3]
@@ -43,7 +46,7 @@ class Small(gym.Env):
         self.legal = rows
         return obs, {"action_mask": np.concatenate(rows)}
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.t = 0
         return self._see()

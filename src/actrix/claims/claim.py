@@ -36,6 +36,7 @@ import itertools
 import json
 import os
 import platform
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -51,8 +52,6 @@ from actrix.claims import rules as rulebook
 from actrix.errors import ActrixError, unknown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from actrix.run.trainer import Trainer
 
 FOLDER = Path(__file__).parent
@@ -129,7 +128,7 @@ class Training:
     trainer: Trainer
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
-    figures: list[dict[str, Tensor]] = field(default_factory=list)  # of the last update of that round
+    figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
 
 
 Measure = Callable[[Training], float]
@@ -169,9 +168,8 @@ class Trained:
             for report in trainer:
                 if report.figures:
                     run.steps.append(report.step)
-                    run.figures.append(report.figures)
+                    run.figures.append({name: float(value) for name, value in report.figures.items()})
                 run.evaluation = report.evaluation or run.evaluation
-            trainer.check_finite(run.figures[-1] if run.figures else {})
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()
@@ -289,7 +287,7 @@ def run_claim(
     own = max(check.seeds for check in claim.checks)
     if seeds is not None and seeds < 1:
         raise ActrixError(f"--seeds must be at least 1, not {seeds}", misuse=True)
-    began = time.monotonic()
+    began, spent = time.monotonic(), cpu_seconds()
     before = configuration(slug)
     jobs = schedule(claim, seeds)
     values = run_jobs(jobs, slug, quiet, min(processes, 2))
@@ -306,6 +304,7 @@ def run_claim(
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "minutes": round((time.monotonic() - began) / 60, 2),
+        "cpu_minutes": round((cpu_seconds() - spent) / 60, 2),  # of one core: does not grow on a busy machine
     }
     if result["recorded"]:
         from actrix.run.folder import write_atomically
@@ -361,8 +360,7 @@ def work(job: Job) -> float:
     try:
         return float(job.figure(job.seed))
     except ActrixError as error:
-        # rebuilt from text alone: it must pass between processes
-        raise RuntimeError(f"{job.label}: {error.message}\n{error.hint}") from None
+        raise ActrixError(f"{job.label}: {error.message}", error.hint, misuse=error.misuse) from None
 
 
 # --- judging ----------------------------------------------------------------------------------------------------
@@ -442,6 +440,12 @@ def number(value: float) -> float | None:
 
 
 # --- where it came from -------------------------------------------------------------------------------------------
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def commit() -> str | None:

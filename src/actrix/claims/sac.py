@@ -106,7 +106,7 @@ claim = Claim(
         ),
         Check(
             "scale",
-            question="Does the scale of the reward (0.1, 1, 10) matter with a fixed temperature, and not with a learned one?",
+            question="Does the scale of the reward (0.1, 1, 10) matter only where the temperature is fixed?",
             metric="mean return of 10 final episodes of Pendulum, divided by the scale",
             seeds=3,
             arms=(

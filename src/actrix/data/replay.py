@@ -55,7 +55,7 @@ class Replay:
             return np.memmap(path, dtype, "r+", shape=(self.rows, *shape))
         except OSError as error:
             raise ActrixError(
-                f"no room for the replay buffer: {path.name} needs {size / 1e6:,.0f} MB ({error.strerror})",
+                f"no room for the replay buffer: {path.name} needs {size / 1e6:,.1f} MB ({error.strerror})",
                 "free some disk, then `actrix resume FOLDER`; or train anew with a smaller --capacity",
             ) from error
 

@@ -142,7 +142,7 @@ class ActionMap:
             self.spec = Choices((2,) * int(space.shape[0]), "multibinary", (0,) * int(space.shape[0]))
         else:
             raise ActrixError(
-                f"no actor can act in this action space: {space}",
+                f"no actor can act in this action space: {' '.join(str(space).split())}",
                 "action spaces must be Box, Discrete, or one-dimensional MultiDiscrete or MultiBinary",
             )
         if isinstance(self.spec, Choices):

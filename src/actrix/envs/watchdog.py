@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import IO
 
 INTACT = "the run is intact up to its last checkpoint: mend the environment, then `actrix resume FOLDER`"
 TICK = 0.25  # seconds
@@ -23,8 +22,8 @@ GRACE = 5.0  # seconds that an interrupted call has to give up
 
 # Reads one line a tick: "LIMIT TEXT". Stopped processes make no ticks, and neither does a stopped listener.
 LISTENER = f"""
-import os, select, sys, time
-pid, silent, limit, text = int(sys.argv[1]), 0, None, b""
+import os, select, sys
+pid, silent, limit, text = int(sys.argv[1]), 0, float(sys.argv[2]), sys.argv[3].encode()
 while True:
     if select.select([0], [], [], {TICK})[0]:
         lines = os.read(0, 65536).splitlines()
@@ -32,10 +31,13 @@ while True:
             break
         head, _, text = lines[-1].partition(b" ")
         limit, silent = float(head), 0
-    elif limit is not None:
-        with open(f"/proc/{{pid}}/stat") as file:
-            stopped = file.read().rpartition(")")[2].split()[0] in "Tt"
-        silent += 0 if stopped else {TICK}
+    else:
+        try:
+            with open(f"/proc/{{pid}}/stat") as file:
+                state = file.read().rpartition(")")[2].split()[0]
+        except OSError:
+            break
+        silent += 0 if state in "Tt" else {TICK}
         if silent >= limit:
             sys.stderr.write("error: " + text.decode() + "\\n  {INTACT}\\n")
             sys.stderr.flush()
@@ -60,6 +62,7 @@ class Watchdog:
         if threading.get_ident() != self._main:
             return False
         if self._thread is None:
+            self._listener = listen(*plea(seconds, name))
             self._thread = threading.Thread(target=self._watch, daemon=True, name="actrix-watchdog")
             self._thread.start()
         self._limit, self._name, self._what = seconds, name, what
@@ -84,7 +87,7 @@ class Watchdog:
         self.__init__()  # type: ignore[misc]
 
     def _watch(self) -> None:
-        pipe = self._listen()
+        pipe = None if self._listener is None else self._listener.stdin
         call, waited = 0, 0.0
         while True:
             time.sleep(TICK)
@@ -100,25 +103,29 @@ class Watchdog:
                 sys.stderr.flush()
                 os._exit(1)
             if pipe is not None:
-                patience = 2 * limit + GRACE
-                about = f"{self._name}: compiled code has not let Python run for {patience:g} s"
                 try:
-                    os.write(pipe.fileno(), f"{patience} {about}\n".encode())
+                    os.write(pipe.fileno(), "{} {}\n".format(*plea(limit, self._name)).encode())
                 except OSError:
                     pipe = None
 
-    def _listen(self) -> IO[bytes] | None:
-        """Start the listener; None where the system cannot."""
-        if not os.path.isdir("/proc/self"):
-            return None
-        command = [sys.executable, "-I", "-S", "-c", LISTENER, str(os.getpid())]
-        try:
-            self._listener = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
-            )
-        except OSError:
-            return None
-        return self._listener.stdin
+
+def plea(limit: float, name: str) -> tuple[float, str]:
+    """How long a silence the listener should suffer, and what it should say then."""
+    patience = 2 * limit + GRACE
+    return patience, f"{name}: compiled code has not let Python run for {patience:g} s"
+
+
+def listen(patience: float, text: str) -> subprocess.Popen[bytes] | None:
+    """Start the listener; None where the system cannot."""
+    if not os.path.isdir("/proc/self"):
+        return None
+    command = [sys.executable, "-I", "-S", "-c", LISTENER, str(os.getpid()), str(patience), text]
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
+        )
+    except OSError:
+        return None
 
 
 WATCHDOG = Watchdog()

@@ -307,8 +307,13 @@ class VectorWorlds(Worlds):
             self.env.close()
 
 
-def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0) -> Worlds:
-    """N copies of an environment, in this process or shared out among worker processes (at least one each)."""
+def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0, vector: str = "local") -> Worlds:
+    """N copies of an environment: in this process, in an EnvPool (`vector="envpool"`), or shared out among worker
+    processes (at least one each)."""
+    if vector == "envpool" and workers == 0:
+        from actrix.envs.pool import PoolWorlds
+
+        return PoolWorlds(env_id, n)
     makers = [functools.partial(make_env, env_id) for _ in range(max(n, workers))]
     if workers == 0:
         return LocalWorlds(makers, env_id, timeout)

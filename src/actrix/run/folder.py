@@ -301,6 +301,7 @@ def discard(folder: Path) -> None:
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Manifest and tensors of one checkpoint; ActrixError naming the file where a byte is not what was written."""
+    from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
     def damaged(name: str, why: str) -> ActrixError:
@@ -331,7 +332,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         blob = read(name)
         if len(blob) != entry["bytes"] or hashlib.sha256(blob).hexdigest() != entry["sha256"]:
             raise damaged(name, "its checksum does not match the manifest")
-    return manifest, from_bytes(blob)
+    try:
+        return manifest, from_bytes(blob)
+    except SafetensorError as error:
+        raise damaged("learner.safetensors", f"not in the safetensors format: {error}") from error
 
 
 def unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

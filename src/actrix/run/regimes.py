@@ -66,6 +66,23 @@ def make(entry: registry.System, options: RunOptions, config: Any) -> Regime:
     return ControlRegime(entry, options, config)
 
 
+def stepping(options: RunOptions, envs: int) -> str:
+    """How environments are stepped: local or envpool; written to config.json, so that a resumed run does the same."""
+    if options.vector == "local" or options.env is None or options.workers or (options.vector == "auto" and envs < 4):
+        return "local"
+    from actrix.envs.pool import available
+
+    if available(options.env):
+        return "envpool"
+    if options.vector == "envpool":
+        raise ActrixError(
+            f"EnvPool is not installed, or does not have {options.env}",
+            "pip install 'actrix[envpool]', or leave out --vector envpool",
+            misuse=True,
+        )
+    return "local"
+
+
 class ControlRegime:
     """Environments, in process or in workers."""
 
@@ -76,7 +93,9 @@ class ControlRegime:
         self.options = options
         self.say: Callable[[str], None] = lambda text: None
         self._judges: LocalWorlds | None = None
-        self.worlds: Worlds = make_worlds(options.env, getattr(config, "envs", 1), options.workers, options.env_timeout)
+        self.worlds: Worlds = make_worlds(
+            options.env, getattr(config, "envs", 1), options.workers, options.env_timeout, options.vector
+        )
         kind = self.worlds.spec.action_kind
         if kind not in entry.acts:
             self.worlds.close()
