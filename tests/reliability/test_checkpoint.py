@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Shell, bits, checkpoints
+from shells import Shell, bits, checkpoints
 
 import actrix
 from actrix import api

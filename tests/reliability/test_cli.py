@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HERE, Done, Shell
+from shells import HERE, Done, Shell
 
 from actrix.cli import COMMANDS, run
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Done, Shell, bits, checkpoints
+from shells import Done, Shell, bits, checkpoints
 
 from actrix import registry
 from actrix.errors import ActrixError

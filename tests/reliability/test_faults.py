@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Done, Shell, bits, checkpoints
+from shells import Done, Shell, bits, checkpoints
 
 from actrix.run.folder import RunFolder
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Running, Shell, bits
+from shells import Running, Shell, bits
 
 from actrix import registry
 

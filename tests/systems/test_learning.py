@@ -1,9 +1,9 @@
 """Every control system learns: on a real environment, from what an untrained policy gets to what none does.
 
 Scores are means of 10 evaluation episodes. CartPole-v1: 500 is perfect; untrained policies got 9 to 32 (once
-171, by the tanh network of PPO and A2C). Pendulum-v1: about -150 is as good as it gets; untrained policies got
--1,160 to -1,520. Each row says what seeds 0, 1 and 2 scored, and the seconds of processor time (one thread, on
-a busy machine).
+171, by the tanh network of PPO and A2C). Pendulum-v1: about -150 is as good as it gets; untrained ones got
+-1,160 to -1,520. Each row says what seeds 0, 1 and 2 scored, and the seconds of processor time (one thread,
+on a busy machine).
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ class Outcome:
 class Worlds:
     """Base: the maps, the bookkeeping of returns, and the checks on what environments return."""
 
+    timeout = 0.0  # seconds after which a call counts as hung; 0 does not watch
+    _hung = False
+
     def __init__(self, name: str, n: int, observation_space: gym.Space, action_space: gym.Space) -> None:
         self.name, self.n = name, n
         self.observation_space, self.action_space = observation_space, action_space
@@ -122,6 +125,28 @@ class Worlds:
             )
         return row
 
+    @contextlib.contextmanager
+    def _guard(self, what: str) -> Iterator[None]:
+        """Calls inside are watched (see `envs.watchdog`), and what they raise becomes an ActrixError."""
+        watched = self.timeout > 0 and WATCHDOG.begin(self.timeout, self.name, what)
+        raised: BaseException | None = None
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            raised = error
+        late = watched and WATCHDOG.end()
+        if late:
+            self._hung = True
+            raise ActrixError(f"{self._whose()}: {what} did not return within {self.timeout:g} s", INTACT) from None
+        if isinstance(raised, ActrixError | KeyboardInterrupt):
+            raise raised
+        if raised is not None:
+            raise ActrixError(f"{self._whose()}: {what} raised {brief(raised)}", INTACT) from raised
+
+    def _whose(self) -> str:
+        """Which environment is at fault, as an error says it."""
+        return self.name
+
     def _reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
         raise NotImplementedError
 
@@ -143,35 +168,15 @@ class LocalWorlds(Worlds):
         self, makers: Sequence[Callable[[], gym.Env]], name: str, timeout: float = 60.0, first: int = 0
     ) -> None:
         self.name, self.timeout, self.first = name, timeout, first
-        self._at, self._hung = 0, False
+        self._at = 0
         self.envs: list[gym.Env] = []
         with self._guard("making it"):
             for self._at, make in enumerate(makers):
                 self.envs.append(make())
         super().__init__(name, len(self.envs), self.envs[0].observation_space, self.envs[0].action_space)
 
-    @contextlib.contextmanager
-    def _guard(self, what: str) -> Iterator[None]:
-        """Calls inside are watched, and what they raise becomes an ActrixError that names the environment."""
-        watched = self.timeout > 0 and WATCHDOG.begin(self.timeout, self.name, what)
-        raised: BaseException | None = None
-        try:
-            yield
-        except (Exception, KeyboardInterrupt, SystemExit) as error:
-            raised = error
-        late = watched and WATCHDOG.end()
-        if late or raised is not None:
-            self._raise(what, late, raised)
-
-    def _raise(self, what: str, late: bool, raised: BaseException | None) -> None:
-        at = f"environment {self.first + self._at} ({self.name})"
-        if late:
-            self._hung = True
-            raise ActrixError(f"{at}: {what} did not return within {self.timeout:g} s", INTACT) from None
-        if isinstance(raised, ActrixError | KeyboardInterrupt):
-            raise raised
-        assert raised is not None
-        raise ActrixError(f"{at}: {what} raised {brief(raised)}", INTACT) from raised
+    def _whose(self) -> str:
+        return f"environment {self.first + self._at} ({self.name})"
 
     def _mask(self, infos: list[dict[str, Any]]) -> np.ndarray | None:
         if not isinstance(self.action_map.spec, Choices) or not any("action_mask" in info for info in infos):
@@ -232,19 +237,15 @@ class VectorWorlds(Worlds):
     In mode NEXT_STEP the step after an end is only a reset: it comes back with `valid` False.
     """
 
-    def __init__(self, env: VectorEnv, name: str) -> None:
+    def __init__(self, env: VectorEnv, name: str, timeout: float = 60.0) -> None:
         super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space)
-        self.env = env
+        self.env, self.timeout = env, timeout
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 
     def _call(self, what: str, *args: Any, **kwargs: Any) -> Any:
-        try:
+        with self._guard(what):
             return getattr(self.env, what)(*args, **kwargs)
-        except ActrixError:
-            raise
-        except Exception as error:
-            raise ActrixError(f"{self.name}: {what} raised {brief(error)}", INTACT) from error
 
     def _rows(self, obs: Any) -> np.ndarray:
         rows = np.empty((self.n, self.obs_map.size), self.obs_map.dtype)
@@ -303,8 +304,9 @@ class VectorWorlds(Worlds):
         return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask)
 
     def close(self) -> None:
-        with contextlib.suppress(Exception):
-            self.env.close()
+        if not self._hung:
+            with contextlib.suppress(ActrixError):
+                self._call("close")
 
 
 def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0, vector: str = "local") -> Worlds:
