@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,11 @@ from typing import Any
 from actrix import registry
 from actrix.errors import unknown
 from actrix.run import regimes
-from actrix.run.folder import RunFolder
+from actrix.run.folder import RunFolder, disk_errors
 from actrix.run.learner import Learner
 from actrix.run.policy import LanguagePolicy, Policy
 from actrix.run.progress import Bar
-from actrix.run.trainer import RunOptions, Trainer, undescribe
+from actrix.run.trainer import RunOptions, Trainer, has_device, undescribe
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,21 @@ def train(
             raise unknown("setting", name, of_run | of_config)
     options = RunOptions(env=env, task=task, **{k: v for k, v in settings.items() if k in of_run})
     config = entry.config(**{k: v for k, v in settings.items() if k in of_config})
-    where = Path(folder) if folder is not None else new_folder(system, env or str(task), options.seed)
-    return finish(Trainer.start(system, options, config, where), quiet)
+    return finish(begin(system, options, config, folder), quiet)
+
+
+def begin(system: str, options: RunOptions, config: Any = None, folder: Path | str | None = None) -> Trainer:
+    """The trainer of a new run in `folder`; None makes a new one under runs/."""
+    if folder is not None:
+        return Trainer.start(system, options, config, folder)
+    where = new_folder(system, options.env or str(options.task), options.seed)
+    try:
+        return Trainer.start(system, options, config, where)
+    except BaseException:
+        with contextlib.suppress(OSError):  # if nothing has been written
+            where.rmdir()
+            where.parent.rmdir()
+        raise
 
 
 def resume(folder: Path | str, steps: int | None = None, quiet: bool = False) -> Result:
@@ -68,6 +83,8 @@ def finish(trainer: Trainer, quiet: bool = False) -> Result:
     label = f"{trainer.system} on {options.env or options.task}"
     try:
         with Bar(options.steps, trainer.step, trainer.regime.unit, quiet, label) as bar:
+            if trainer.folder is not None:
+                bar.say(f"run {trainer.folder.path}")
             bar.say(trainer.engine.explanation)
             trainer.regime.say = bar.say
             for report in trainer:
@@ -87,13 +104,14 @@ def finish(trainer: Trainer, quiet: bool = False) -> Result:
 
 
 def new_folder(system: str, name: str, seed: int) -> Path:
-    """runs/<system>-<task>-s<seed>[-n], the first that is not taken."""
+    """Make runs/<system>-<task>-s<seed>[-n], the first that nobody else has."""
     base = "-".join((system, "".join(c if c.isalnum() or c in "-." else "_" for c in name), f"s{seed}"))
-    path, n = Path("runs") / base, 1
-    while path.exists():
-        n += 1
-        path = Path("runs") / f"{base}-{n}"
-    return path
+    for n in itertools.count(1):
+        path = Path("runs") / (base if n == 1 else f"{base}-{n}")
+        with disk_errors(str(path)), contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError
 
 
 def load_learner(folder: Path | str) -> tuple[Learner, regimes.Regime, dict[str, Any]]:
@@ -102,6 +120,9 @@ def load_learner(folder: Path | str) -> tuple[Learner, regimes.Regime, dict[str,
     data = run.config()
     _, tensors, _ = run.restore()
     entry, options, config, _ = undescribe(data)
+    # to look at a policy, neither the machine that trained it nor its worker processes are needed
+    device = options.device if has_device(options.device) else "cpu"
+    options = dataclasses.replace(options, workers=0, vector="local", device=device)
     regime = regimes.make(entry, options, config)
     try:
         learner = regime.learner(entry.learner, config, options.seed)

@@ -21,7 +21,7 @@ from actrix.run import regimes
 from actrix.run.trainer import RunOptions, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
-import worlds
+import deploy_worlds as worlds
 
 onnxruntime = pytest.importorskip("onnxruntime")
 KIND_OF = {
@@ -65,14 +65,14 @@ def finished(slug: str, env: str, folder: Path) -> Path:
 @pytest.mark.parametrize(("slug", "name"), CASES, ids=map("-".join, CASES))
 def test_file_agrees_with_policy(slug: str, name: str, tmp_path: Path) -> None:
     """What is not in the file's own check: real observations, one at a time, through `actrix.load(...).act`."""
-    folder = finished(slug, f"worlds:{name}-v0", tmp_path / "run")
+    folder = finished(slug, f"deploy_worlds:Deploy{name}-v0", tmp_path / "run")
     out = tmp_path / "policy.onnx"
     result = deploy.export(folder, out)
     assert result["bytes"] == out.stat().st_size
     assert result["checked"] >= 28
     session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
     policy = actrix.load(folder)
-    env = gym.make(f"worlds:{name}-v0")
+    env = gym.make(f"deploy_worlds:Deploy{name}-v0")
     for seed in range(10):
         obs, info = env.reset(seed=seed)
         feed = {"obs": policy.obs_map.row(obs)[None]}
@@ -97,7 +97,7 @@ def test_file_agrees_with_policy(slug: str, name: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return finished("sac", "worlds:Uneven-v0", tmp_path / "run")
+    return finished("sac", "deploy_worlds:DeployUneven-v0", tmp_path / "run")
 
 
 def test_batch_is_dynamic(run: Path, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_normaliser_is_exported(tmp_path: Path) -> None:
     slugs = [s for s in registry.catalogue() if "normalise_obs" in {f.name for f in registry.find(s).fields}]
     if not slugs:
         pytest.skip("no system with an observation normaliser yet")
-    folder = finished(slugs[0], "worlds:Plain-v0", tmp_path / "run")
+    folder = finished(slugs[0], "deploy_worlds:DeployPlain-v0", tmp_path / "run")
     deploy.export(folder, tmp_path / "policy.onnx")
 
 
@@ -161,9 +161,9 @@ def test_broken_map_is_refused(how: str, run: Path, tmp_path: Path, monkeypatch:
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_rounding_is_no_mistake() -> None:
-    """An action that flips between two equal choices is let through; one that does not is refused."""
-    regime = regimes.make(registry.load("dqn"), RunOptions(env="worlds:Start-v0").resolved(), small("dqn"))
+def test_other_weights_are_refused() -> None:
+    """A file of one learner is not the policy of another; nor is it refused for its own."""
+    regime = regimes.make(registry.load("dqn"), RunOptions(env="deploy_worlds:DeployStart-v0").resolved(), small("dqn"))
     learner = regime.learner(registry.load("dqn").learner, small("dqn"), 0).eval()
     thing = deploy.exportable(learner, regime)
     regime.close()

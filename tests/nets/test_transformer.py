@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
-from actrix.nets.dense import Packed, dense
+from actrix.nets.linear import Packed, linear
 from actrix.nets.transformer import Transformer, TransformerConfig, rotary_tables, rotate
 
 SHAPES = {
@@ -152,17 +152,17 @@ def test_one_layer_by_hand() -> None:
         torch.testing.assert_close(net(x[None])[0, position], logits, atol=1e-6, rtol=1e-6)
 
 
-def test_dense_is_a_linear_layer_with_its_gradient() -> None:
+def test_linear_on_sequences_is_a_linear_layer_with_its_gradient() -> None:
     torch.manual_seed(0)
     x = torch.randn(6, 60, 96, requires_grad=True)
     weight, bias = torch.randn(200, 96, requires_grad=True), torch.randn(200, requires_grad=True)
     grad = torch.randn(6, 60, 200)
-    ours = torch.autograd.grad(dense(x, weight, bias), (x, weight, bias), grad)
+    ours = torch.autograd.grad(linear(x, weight.t(), bias), (x, weight, bias), grad)
     theirs = torch.autograd.grad(F.linear(x.double(), weight.double(), bias.double()), (x, weight, bias), grad.double())
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
     expected = F.linear(x.double(), weight.double(), bias.double()).float()
-    torch.testing.assert_close(dense(x, weight, bias), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(linear(x, weight.t(), bias), expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(Packed(weight, bias)(x[0]), expected[0], atol=1e-4, rtol=1e-4)
 
 

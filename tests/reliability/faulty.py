@@ -61,7 +61,7 @@ class Faulty(gym.Env):
         self.observation_space = spaces.Box(-10, 10, (3,), np.float32)
         self.action_space = spaces.Discrete(3) if discrete else spaces.Box(-1, 1, (3,), np.float32)
         self.life = self.t = 0
-        self.fault, self.at = os.environ.get("FAULT", ""), int(os.environ.get("FAULT_AT", "35"))
+        self.fault, self.at = os.environ.get("FAULT", ""), int(os.environ.get("FAULT_AT", "25"))
         if self.fault == "unmakeable":
             raise RuntimeError("no such robot")
 

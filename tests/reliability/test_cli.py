@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from shells import HERE, Done, Shell
 
 from actrix.cli import COMMANDS, run
+from actrix.errors import ActrixError
 
 SMALL = (
     "--hidden 8 --batch 8 --warmup 20 --steps 60 --checkpoint-every 20 --eval-every 60 --eval-episodes 1 --threads 1"
@@ -120,6 +122,33 @@ def test_json_is_one_document_and_nothing_else(shell: Shell, folder: Path, tmp_p
     assert json.loads(shown["show"].out)["config"]
 
 
+def test_runs_that_start_at_once_get_folders_of_their_own(shell: Shell, tmp_path: Path) -> None:
+    both = [shell.start(*TRAIN, "--json", cwd=tmp_path) for _ in range(3)]
+    folders = {json.loads(run.wait().out)["folder"] for run in both}
+    assert folders == {f"runs/sac-Pendulum-v1-s0{end}" for end in ("", "-2", "-3")}
+    assert shell("train", "sac", "--env", "CartPole-v1", cwd=tmp_path).code == 2
+    assert len(list((tmp_path / "runs").iterdir())) == 3, "a run that never began leaves no folder"
+
+
+def test_a_policy_is_loaded_where_its_device_is_not(folder: Path, tmp_path: Path) -> None:
+    from actrix import api
+    from actrix.run.folder import fingerprint
+
+    copy = Path(shutil.copytree(folder, tmp_path / "run"))
+    config = json.loads((copy / "config.json").read_text())
+    config["run"]["device"], config["run"]["workers"] = "cuda:63", 2
+    (copy / "config.json").write_text(json.dumps(config))
+    for path in (copy / "checkpoints").iterdir():  # as if it had been trained there
+        manifest = json.loads((path / "manifest.json").read_text())
+        text = json.dumps({**manifest, "config": fingerprint(config)}).encode()
+        (path / "manifest.json").write_bytes(text)
+        (path / "manifest.json.sha256").write_text(hashlib.sha256(text).hexdigest() + "\n")
+    assert api.load(copy).act([1.0, 0.0, 0.0]).shape == (1,)
+    assert api.evaluate(copy, 2) == api.evaluate(folder, 2)
+    with pytest.raises(ActrixError, match="--device cuda:63: there is no such device here"):
+        api.resume(copy)
+
+
 def test_what_an_environment_prints_stays_out_of_the_document(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "chatty.py").write_text(
         "import ctypes, gymnasium\n"
@@ -173,9 +202,9 @@ def test_the_installed_command(tmp_path: Path) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, env=environment(), cwd=HERE, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["step"] == 60
+    argv[4:5], argv[-2:] = ["faulty:Faulty-v0"], [str(tmp_path / "faulty")]
     failed = subprocess.run(
-        [str(a) for a in (ACTRIX, "train", "sac", "--env", "faulty:Faulty-v0", *SMALL.split(), "--folder", tmp_path / "f")],
-        capture_output=True, text=True, env={**environment(), "FAULT": "raises"}, cwd=HERE, timeout=120,
+        argv, capture_output=True, text=True, env={**environment(), "FAULT": "raises"}, cwd=HERE, timeout=120,
     )  # fmt: skip
     assert failed.returncode == 1
     assert "the arm fell off" in failed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ FAULTS = {  # what goes wrong -> what the error must say
     "dies": "died during step (exit status 3)",
     "killed": "died during step (signal SIGKILL)",
 }
+# variants of another fault: one way will do
+ONCE = {"infinite observation": 0, "huge observation": 2, "infinite reward": 0, "no reward": 2, "scalar": 0, "spins": 2}
+CASES = [(fault, workers) for fault in FAULTS for workers in WAYS if ONCE.get(fault, workers) == workers]
+CASES = [c for c in CASES if c not in (("dies", 0), ("killed", 0))]  # nobody is left to say it: see test_kill
 # resumed to the end, in process or in workers; the rest end in the same way
 RESUMED = (("raises", 0), ("sleeps", 0), ("holds", 0), ("nan observation", 2), ("dies", 2), ("killed", 2))
 
@@ -64,13 +69,10 @@ def clear(done: Done, code: int, says: str) -> None:
     assert "fault of actrix" not in done.err
 
 
-@pytest.mark.parametrize("workers", WAYS)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("fault", "workers"), CASES)
 def test_a_fault_is_named_and_the_run_resumes(
     fault: str, workers: int, shell: Shell, tmp_path: Path, healthy: dict[int, dict[str, str]]
 ) -> None:
-    if fault in ("dies", "killed") and not workers:
-        pytest.skip("there is nobody left to say it; see test_kill")
     folder = tmp_path / "run"
     done = shell(*SAC, "--workers", workers, "--folder", folder, timeout=30, FAULT=fault)
     if fault == "holds" and not workers:  # no thread of the process can run: a second process ends it
@@ -107,9 +109,12 @@ def test_no_process_outlives_the_run(shell: Shell, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = shell.start(*SAC, "--workers", 2, "--env-timeout", 30, "--folder", folder, FAULT="holds")
     children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    workers: list[str] = []
-    while not run.ended and not (checkpoints(folder) and checkpoints(folder)[-1].name.endswith("60")):
-        workers = children.read_text().split() or workers
+    while not (checkpoints(folder) and checkpoints(folder)[-1].name.endswith("40")):
+        assert not run.ended
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert not run.ended
+    workers = children.read_text().split()
     run.kill()
     run.wait()
     assert len(workers) >= 2
@@ -159,8 +164,9 @@ def test_action_masks_that_go_wrong(fault: str, says: str, workers: int, shell: 
         str(folder),
     ]
     clear(shell(*argv, FAULT=fault, FAULT_AT="30"), 1, says)
-    again = shell("resume", folder)
-    assert again.code == 0, again.err
+    if fault == "lost mask":
+        again = shell("resume", folder)
+        assert again.code == 0, again.err
 
 
 @pytest.mark.parametrize("how", ["huge reward", "huge rate"])

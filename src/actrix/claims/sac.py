@@ -10,7 +10,7 @@ NETWORKS = {"hidden": (128, 128), "batch": 128}
 SWING = {**NETWORKS, "env": "Pendulum-v1", "steps": 8_000, "warmup": 1_000, "eval_episodes": 10}
 PENDULUM = {**SWING, "rate": 1e-3}
 DDPG = {"critic_rate": 1e-3, "actor_rate": 3e-4}  # as good as 1e-3 for both on three other seeds (1000 to 1002)
-CHEETAH = {**NETWORKS, "env": "HalfCheetah-v5", "steps": 30_000, "rate": 3e-4, "warmup": 1_000, "eval_episodes": 1}
+CHEETAH = {**NETWORKS, "env": "HalfCheetah-v5", "steps": 30_000, "rate": 1e-3, "warmup": 1_000, "eval_episodes": 1}
 BANDIT = {"hidden": (64, 64), "batch": 128, "env": "actrix.claims.worlds:TwoModes-v0", "steps": 4_000, "rate": 1e-3,
           "warmup": 500, "eval_episodes": 1, "learn_temperature": False}  # fmt: skip
 TEMPERATURE = 0.2  # at which the bandit's entropy is known
@@ -68,6 +68,10 @@ claim = Claim(
     "over seeds; the temperature holds the policy's entropy at its target and absorbs the scale of the reward.",
     source="1812.05905, sections 5 and 7",
     minutes=9,
+    note="A first attempt at the temperature check used the published learning rate of 3e-4 and was stopped after one "
+    "seed, which was 0.83 nats per action off: the logarithm of the temperature then moves at most 0.3 per 1,000 "
+    "updates, and the entropy came within 0.1 nats per action of its target only by step 22,000 (on a seed outside the "
+    "claim). The rate was set to that of the Pendulum checks, 1e-3; no threshold was changed.",
     checks=(
         Check(
             "pendulum",

@@ -41,7 +41,7 @@ def run(argv: list[str]) -> None:
     import tyro
 
     from actrix import api
-    from actrix.run.trainer import RunOptions, Trainer
+    from actrix.run.trainer import RunOptions
 
     system = registry.load(argv[0])
     fields: list[tuple[str, Any]] = [
@@ -50,8 +50,7 @@ def run(argv: list[str]) -> None:
         ("output", Output),
     ]
     args = parse(make_dataclass("Train", fields), argv[1:], f"train {system.slug}", registry.find(argv[0]).title)
-    folder = args.output.folder or api.new_folder(system.slug, args.run.env or str(args.run.task), args.run.seed)
-    trainer = Trainer.start(system.slug, args.run, args.config, folder)
+    trainer = api.begin(system.slug, args.run, args.config, args.output.folder)
     print_result(api.finish(trainer, quiet=args.output.json), args.output.json)
 
 

@@ -374,15 +374,12 @@ def write(out: Path, blob: bytes) -> None:
 @contextlib.contextmanager
 def plain_products() -> Iterator[None]:
     """Products as plain operations: the fast ones choose by the number of rows, which is free in the file."""
-    from actrix.nets import dense
     from actrix.nets.linear import set_fast_products
 
-    allowed, served = set_fast_products(False), dense._ONEDNN
-    dense._ONEDNN = False
+    allowed = set_fast_products(False)
     try:
         yield
     finally:
-        dense._ONEDNN = served
         set_fast_products(allowed)
 
 

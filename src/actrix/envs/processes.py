@@ -111,7 +111,7 @@ class ProcessWorlds(Worlds):
             if not ready:  # counted in ticks: time in which this process was stopped is not held against the workers
                 waited += TICK
                 if waited >= seconds:
-                    self._fail(f"{self._whose(min(waiting.values()))}: {what} did not return within {seconds:g} s")
+                    self._fail(f"{self._worker(min(waiting.values()))}: {what} did not return within {seconds:g} s")
             for fd, k in ready:
                 try:
                     answer = self._pipes[k].recv_bytes()
@@ -127,7 +127,7 @@ class ProcessWorlds(Worlds):
             self._fail(f"{self.name}: info['action_mask'] is there in some environments and missing in others")
         return MASKED in answers
 
-    def _whose(self, k: int) -> str:
+    def _worker(self, k: int) -> str:
         share = self._shares[k]
         which = f"environment {share.start}"
         if share.stop - share.start > 1:
@@ -139,7 +139,7 @@ class ProcessWorlds(Worlds):
         process.join(1.0)
         code = process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-        self._fail(f"{self._whose(k)} died during {what} ({how})")
+        self._fail(f"{self._worker(k)} died during {what} ({how})")
 
     def _fail(self, message: str) -> None:
         self.close()

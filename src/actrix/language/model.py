@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
-from actrix.nets.dense import dense
+from actrix.nets.linear import linear
 from actrix.nets.transformer import Transformer, TransformerConfig
 
 _CHUNK = 1 << 24  # numbers in one piece of the logits: 64 MiB in fp32
@@ -143,7 +143,7 @@ class TransformerModel(LanguageModel):
         weight = self.net.head_weight
 
         def piece(hidden_NW: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-            return _gather(dense(hidden_NW, weight), target_N, temperature, entropy)
+            return _gather(linear(hidden_NW, weight.t(), None), target_N, temperature, entropy)
 
         size = max(_CHUNK // self.vocab, 1)
         if hidden.shape[0] <= size:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from actrix.nets.dense import Packed
+from actrix.nets.linear import Packed
 from actrix.nets.native import Kernels, kernels
 from actrix.nets.transformer import Block, Transformer
 

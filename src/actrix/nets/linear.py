@@ -22,6 +22,7 @@ __all__ = ["linear", "set_fast_products", "stacked_linear"]
 
 # Below this many multiplications (rows * in * out) the BLAS call is the cheaper one.
 _MIN_PRODUCT = 2_000_000
+_PACKED_ROWS = 32  # for which a packed weight is laid out; other numbers of rows are about as quick
 
 _HAS_ONEDNN: bool = bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
 _enabled: bool = _HAS_ONEDNN
@@ -111,14 +112,14 @@ def _reduced_precision() -> bool:
     return torch.get_float32_matmul_precision() == "medium"
 
 
-def _pays(a: Tensor, b: Tensor) -> bool:
+def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
     """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
     return (
         _enabled
         and a.device.type == "cpu"
         and a.dtype is torch.float32
         and b.dtype is torch.float32
-        and a.shape[0] * b.shape[0] * b.shape[1] >= _MIN_PRODUCT
+        and a.shape[0] * b.shape[0] * b.shape[1] >= least
         and not torch.compiler.is_exporting()
         and not torch.is_autocast_enabled("cpu")
         and not _reduced_precision()
@@ -144,28 +145,53 @@ def _as_sum(weight: Tensor) -> bool:
     )
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """``x @ weight + bias``, through ``max(., 0)`` if ``relu``.
 
     Args:
         x: ``[..., in]``.
         weight: ``[in, out]``, any strides (give ``layer.weight.t()`` of a ``nn.Linear``).
-        bias: ``[out]``.
+        bias: ``[out]``, or None.
         relu: Apply a rectifier to the result.
 
     Returns:
         ``[..., out]``.
     """
+    if x.dim() > 2:
+        return linear(x.flatten(0, -2), weight, bias, relu=relu).unflatten(0, x.shape[:-1])
     if x.dim() == 2 and _pays(x, weight):
         out: Tensor = torch.ops.actrix.fast_linear(x, weight, bias, relu)
         return out
     if _as_sum(weight):
-        out = (x * weight[:, 0]).sum(-1, keepdim=True) + bias
-    elif x.dim() == 2:
+        out = (x * weight[:, 0]).sum(-1, keepdim=True)
+        out = out if bias is None else out + bias
+    elif x.dim() == 2 and bias is not None:
         out = torch.addmm(bias, x, weight)
     else:
         out = torch.nn.functional.linear(x, weight.t(), bias)
     return out.relu() if relu else out
+
+
+class Packed:
+    """A weight ``[out, in]`` laid out once for many products, as in decoding. No gradient.
+
+    Call it on ``x [M, in]`` to get ``[M, out]``. It is a copy: pack again after the weight has changed.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        weight = weight.detach()
+        self.bias = None if bias is None else bias.detach().clone()
+        self.onednn = _pays(weight.new_empty(_PACKED_ROWS, weight.shape[1]), weight.t(), 1 << 20)
+        if self.onednn:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACKED_ROWS)
+        else:
+            self.weight = weight.clone()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.onednn:
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+            return out
+        return torch.nn.functional.linear(x, self.weight, self.bias)
 
 
 def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:

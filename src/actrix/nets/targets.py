@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-
 M = TypeVar("M", bound=nn.Module)
 
 

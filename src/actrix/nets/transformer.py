@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actrix.errors import ActrixError
-from actrix.nets.dense import dense
+from actrix.nets.linear import linear
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class RMSNorm(nn.Module):
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` through `dense`."""
+    """`nn.Linear` through `actrix.nets.linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return dense(input, self.weight, self.bias)
+        return linear(input, self.weight.t(), self.bias)
 
 
 def rotary_tables(config: TransformerConfig, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
@@ -187,7 +187,7 @@ class Transformer(nn.Module):
             )
 
     def hidden(self, tokens_BL: Tensor) -> Tensor:
-        """The last layer's normalised state [B, L, W]; `dense(hidden, head_weight)` are the logits."""
+        """The last layer's normalised state [B, L, W]; `linear(hidden, head_weight.t(), None)` are the logits."""
         length = tokens_BL.shape[1]
         self.check_length(length)
         cos, sin = self.cos[:length, None], self.sin[:length, None]
@@ -203,4 +203,4 @@ class Transformer(nn.Module):
         `lengths_B` is accepted for symmetry and not needed: logits inside a row's length never depend on
         its padding, and logits of padding are finite and meaningless.
         """
-        return dense(self.hidden(tokens_BL), self.head_weight)
+        return linear(self.hidden(tokens_BL), self.head_weight.t(), None)

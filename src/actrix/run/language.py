@@ -14,8 +14,8 @@ from torch import Tensor
 
 from actrix.data.batches import Steps
 from actrix.evaluate.statistics import interval
-from actrix.language.evaluate import judge, pass_at_k
 from actrix.language.convert import make_model
+from actrix.language.evaluate import judge, pass_at_k
 from actrix.language.model import LanguageModel
 from actrix.language.sampler import Samples, Sampling, generate
 from actrix.language.tasks import Task, make_task

@@ -98,14 +98,19 @@ def check_numbers(settings: Any, least: Mapping[str, float]) -> None:
                 )
 
 
-def check_device(name: str) -> None:
-    """ActrixError where torch has no such device."""
+def has_device(name: str) -> bool:
+    """Whether torch has this device here."""
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ActrixError(
-            f"--device {name}: there is no such device here", "for example cpu or cuda", misuse=True
-        ) from error
+    except (RuntimeError, AssertionError):
+        return False
+    return True
+
+
+def check_device(name: str) -> None:
+    """ActrixError where torch has no such device."""
+    if not has_device(name):
+        raise ActrixError(f"--device {name}: there is no such device here", "for example cpu or cuda", misuse=True)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ class _Level:
     numbers: int  # given
     largest: int  # of the given numbers
     target: int  # largest target
+    signs: str = "+-*/"  # that a problem is made with; a solution may use all four
     ordered: bool = False  # the numbers are shown in an order in which they solve the problem
 
 
-_LEVELS = {1: _Level(3, 10, 50, ordered=True), 2: _Level(3, 20, 99), 3: _Level(4, 50, 999)}
+_LEVELS = {1: _Level(3, 9, 27, "+-", ordered=True), 2: _Level(3, 20, 99), 3: _Level(4, 50, 999)}
 
 
 class Countdown(Task):
@@ -59,7 +60,7 @@ class Countdown(Task):
         while len(parts) > 1:
             place = random.randrange(len(parts) - 1)
             left, right = parts[place : place + 2]
-            sign = random.choice("+-*/")
+            sign = random.choice(self._level.signs)
             if sign == "/" and right[0] == 0:
                 return None
             if sign == "+":

@@ -40,6 +40,9 @@ class Config:
     clip: float = 0.2  # how far below 1 the ratio may count
     clip_high: float = 0.28  # how far above 1
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
+    entropy: float = (
+        0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage; keeps exploration alive
+    )
     normalise: bool = True  # divide advantages by the group's standard deviation
     average: str = "token"  # token or sequence: what one gradient averages over first
     temperature: float = 1.0  # of sampling, and of the policy that learns
@@ -65,7 +68,12 @@ class GRPO(LanguageLearner):
         score = steps.reward.sum(1)
         assert steps.group is not None
         advantage = credit.group(score, steps.group, self.config.normalise)
-        return replace(steps, advantage=advantage[:, None].expand_as(steps.reward))
+        per_token = advantage[:, None].expand_as(steps.reward)
+        if self.config.entropy:
+            mask = steps.action_mask
+            surprise = -steps.logp_behaviour
+            per_token = per_token + self.config.entropy * (surprise - surprise[mask].mean()) * mask
+        return replace(steps, advantage=per_token)
 
     def losses(self, steps: Steps, phase: Hashable = None) -> Losses:
         if phase == "imitate":

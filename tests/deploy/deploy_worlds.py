@@ -1,4 +1,4 @@
-"""One-step environments with every kind of space, registered as `worlds:<Name>-v0`."""
+"""One-step environments with every kind of space, registered as `deploy_worlds:Deploy<Name>-v0`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[gym.Space, gym.Space, int]] = {
 
 for name, (obs, action, masks) in KINDS.items():
     gym.register(
-        f"{name}-v0",
+        f"Deploy{name}-v0",
         entry_point=Spaces,
         kwargs={"obs": obs, "action": action, "masks": masks},
         max_episode_steps=20,
