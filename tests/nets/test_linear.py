@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from actrix.nets import linear as lin
-from actrix.nets.linear import linear, set_fast_products, stacked_linear
+from actrix.nets.linear import linear, set_fast_products, set_precision, stacked_linear
 
 # (rows, in, out): below and above the size at which the fast products begin.
 SHAPES = [(7, 5, 3), (256, 17, 256), (256, 128, 128), (300, 130, 70), (256, 256, 1)]
@@ -21,7 +21,7 @@ def _restore() -> Iterator[None]:
     precision = torch.get_float32_matmul_precision()
     yield
     set_fast_products(before)
-    torch.set_float32_matmul_precision(precision)
+    set_precision(precision)
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
@@ -124,9 +124,9 @@ def test_which_products_are_fast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert not used(linear, big)
         assert linear(*big).dtype is torch.bfloat16
-    torch.set_float32_matmul_precision("medium")
+    set_precision("medium")
     assert not used(linear, big)
-    torch.set_float32_matmul_precision("highest")
+    set_precision("highest")
     set_fast_products(False)
     assert not used(linear, big)
 
@@ -144,7 +144,7 @@ def test_compiled_matches_eager() -> None:
 
     compiled = torch.compile(two_layers, fullgraph=True)
     for precision in ("highest", "medium"):  # the second compiles again and takes the plain way
-        torch.set_float32_matmul_precision(precision)
+        set_precision(precision)
         tol = 1e-5 if precision == "highest" else 3e-2
         exact_args = [a.detach().double().requires_grad_() for a in args]
         exact, got = two_layers(*exact_args), compiled(*args)

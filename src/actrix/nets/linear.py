@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["linear", "set_fast_products", "stacked_linear"]
+__all__ = ["linear", "set_fast_products", "set_precision", "stacked_linear"]
 
 # Below this many multiplications (rows * in * out) the BLAS call is the cheaper one.
 _MIN_PRODUCT = 2_000_000
@@ -26,6 +26,7 @@ _PACKED_ROWS = 32  # for which a packed weight is laid out; other numbers of row
 
 _HAS_ONEDNN: bool = bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
 _enabled: bool = _HAS_ONEDNN
+_medium = False
 
 
 def set_fast_products(enabled: bool) -> bool:
@@ -105,11 +106,17 @@ torch.library.register_autograd("actrix::fast_linear", _linear_backward, setup_c
 torch.library.register_autograd("actrix::fast_matmul", _matmul_backward, setup_context=_matmul_setup, lib=_LIB)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def set_precision(name: str) -> None:
+    """`torch.set_float32_matmul_precision`, in a way that a compiled graph notices: "highest", "high" or "medium"."""
+    global _medium
+    torch.set_float32_matmul_precision(name)
+    _medium = name == "medium"
+
+
 def _reduced_precision() -> bool:
-    # Under "medium" the plain product may use bfloat16, which is faster still. A
-    # compiled graph is guarded on this setting, so that its value is a constant there.
-    return torch.get_float32_matmul_precision() == "medium"
+    # Under "medium" the plain product may use bfloat16, which is faster still. A compiled graph cannot ask
+    # torch for the setting, but is guarded on this module's copy of it.
+    return _medium if torch.compiler.is_compiling() else torch.get_float32_matmul_precision() == "medium"
 
 
 def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from actrix.errors import ActrixError
+from actrix.nets.linear import set_precision
 from actrix.run.learner import Learner
 
 # Compiling an update takes about 20 s the first time (a few seconds from the cache) and saves a millisecond or two
@@ -57,7 +58,7 @@ class Engine:
     def __init__(self, learner: Learner, options: EngineOptions) -> None:
         self.learner, self.options = learner, options
         torch.set_num_threads(options.threads)
-        torch.set_float32_matmul_precision("medium" if options.precision == "medium" else "highest")
+        set_precision("medium" if options.precision == "medium" else "highest")
         learner.autocast = options.precision == "bf16"
         self.update: Callable[[Any, Hashable], dict[str, Tensor]] = learner.update
         if options.compile:

@@ -43,7 +43,8 @@ def load_tokenizer(path: str) -> HuggingFaceTokenizer:
 class LanguageLearner(Learner):
     """Base of systems whose actor is a language model. A subclass gives `prepare` and `losses`.
 
-    The config gives: model, prompts, group, epochs, minibatches, temperature, warm_steps, warm_batch, warm_rate.
+    The config gives: model, prompts, group, epochs, minibatches, temperature, warm_steps, warm_batch,
+    warm_rate, warm_slips.
     """
 
     actor: LanguageModel  # type: ignore[assignment]
@@ -92,7 +93,9 @@ class PromptFeed:
         total, size = self.config.warm_steps, self.config.warm_batch
         if not total:
             return
-        pool = self.task.demonstrations(min(total * size, 20_000), seed_of(self.seed, "demonstrations"))
+        pool = self.task.demonstrations(
+            min(total * size, 20_000), seed_of(self.seed, "demonstrations"), self.config.warm_slips
+        )
         rate = learner.optimiser.get_buffer("imitate_rate")
         for i in range(total):
             rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))

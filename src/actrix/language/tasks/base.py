@@ -108,12 +108,19 @@ class Task(ABC):
         """n problems of the split. Same arguments, same problems."""
         return [prompt for prompt, _ in self._problems(split, n, seed, "prompts")]
 
-    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+    def demonstrations(self, n: int, seed: int, slips: float = 0.0) -> list[tuple[str, str]]:
         """n pairs (prompt text, completion) from the training split, for supervised learning.
 
-        Completions come without the end token: whoever trains on them adds it.
+        Completions come without the end token: whoever trains on them adds it. A share `slips` of them are of
+        the right form, but careless (see `slip`): demonstrations as people give them, with something left to learn.
         """
-        return [(p.text, completion) for p, completion in self._problems("train", n, seed, "demonstrations")]
+        source = random.Random(f"{self.label}/{self.level}/slips/{seed}")
+        pairs = self._problems("train", n, seed, "demonstrations")
+        return [(p.text, self.slip(p, c, source) if source.random() < slips else c) for p, c in pairs]
+
+    def slip(self, prompt: Prompt, completion: str, random: random.Random) -> str:
+        """A careless completion of the right form; a task without any gives the right one."""
+        return completion
 
     def with_tokenizer(self, tokenizer: Tokenizer, max_new: int | None = None) -> Self:
         """The same task for another tokenizer, such as a pretrained model's."""

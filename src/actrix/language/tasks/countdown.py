@@ -54,6 +54,12 @@ class Countdown(Task):
             shown = " ".join(map(str, numbers)) + f"={value}:"
             return Prompt(shown, text, key, meta), text
 
+    def slip(self, prompt: Prompt, completion: str, random: random.Random) -> str:
+        """The same numbers under other signs: right only by chance."""
+        while (built := self._build(list(prompt.meta["numbers"]), random)) is None:
+            pass
+        return built[1]
+
     def _build(self, numbers: list[int], random: random.Random) -> tuple[Fraction, str] | None:
         """Combines the numbers two at a time; None where a division by zero comes up."""
         parts = [(Fraction(n), str(n)) for n in numbers]

@@ -46,9 +46,10 @@ class Config:
     normalise: bool = True  # divide advantages by the group's standard deviation
     average: str = "token"  # token or sequence: what one gradient averages over first
     temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 400  # supervised batches before the first round
+    warm_steps: int = 900  # supervised batches before the first round
     warm_batch: int = 64  # demonstrations per supervised batch
-    warm_rate: float = 1e-3  # Adam learning rate of the warm start, falling to zero as a cosine
+    warm_slips: float = 0.6  # share of demonstrations that are careless, where the task knows how (countdown)
+    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("grpo", family="language", paper="2402.03300", acts=("tokens",))
