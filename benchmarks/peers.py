@@ -63,7 +63,7 @@ def sbx_sac_update(a: dict[str, str]) -> Callable[[int], None]:
     def work(n: int) -> None:
         for _ in range(max(1, n // chunk)):
             model.train(gradient_steps=chunk, batch_size=batch)
-        jax.block_until_ready(model.qf_state.params)
+        jax.block_until_ready(model.policy.qf_state.params)
 
     work(chunk)
     return work

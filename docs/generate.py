@@ -256,8 +256,7 @@ def claim_section(slug: str) -> list[str]:
     out = [
         f"**{standing(slug)}** · {result['claim']} ({result['source']})",
         "",
-        text_as_markdown(result["finding"]),
-        "",
+        *([text_as_markdown(result["note"]), ""] if result["note"] else []),
     ]
     for check in result["checks"]:
         out += [f"### {check['name']}: {check['verdict']}", "", f"{check['question']}", ""]
@@ -273,7 +272,8 @@ def claim_section(slug: str) -> list[str]:
         out.append("")
     versions = ", ".join(f"{k} {v}" for k, v in result["versions"].items())
     out.append(
-        f"Run on {result['date']} in {result['minutes']:g} minutes ({result['machine']}) at commit "
+        f"Run on {result['date']} in {result['minutes']:g} minutes, {result['cpu_minutes']:g} of processor time "
+        f"({result['machine']}), at commit "
         f"`{result['commit']}`, configuration `{result['configuration']}`; {versions}."
     )
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -252,6 +253,24 @@ def test_fewer_seeds_are_not_recorded(written: Path) -> None:
     assert claims.run_claim("sac", seeds=3, quiet=True, processes=1)["recorded"]
     with pytest.raises(ActrixError, match="at least 1"):
         claims.run_claim("sac", seeds=0)
+
+
+def test_a_note_is_added_without_running_again(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ActrixError, match="no result"):
+        claims.retell("sac")
+    before = claims.run_claim("sac", quiet=True, processes=1)
+    noted = dataclasses.replace(claims.load_claim("sac"), note="It rained.")
+    monkeypatch.setattr(claims, "load_claim", lambda slug: noted)
+    after = claims.retell("sac")
+    assert after["finding"].endswith("It rained.")
+    assert {k for k in before if json.loads(json.dumps(before[k])) != json.loads(json.dumps(after[k]))} == {
+        "finding",
+        "note",
+    }
+    assert claims.result_of("sac") == json.loads(json.dumps(after))
+    written.write_text(TEXT.replace("BASE = 2.0", "BASE = 9.0"))
+    with pytest.raises(ActrixError, match="no result of this configuration"):
+        claims.retell("sac")
 
 
 @pytest.mark.parametrize(

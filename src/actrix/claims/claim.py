@@ -307,12 +307,31 @@ def run_claim(
         "cpu_minutes": round((cpu_seconds() - spent) / 60, 2),  # of one core: does not grow on a busy machine
     }
     if result["recorded"]:
-        from actrix.run.folder import write_atomically
-
-        folder = results or registry.RESULTS
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{slug}.json", json.dumps(result, indent=1) + "\n")
+        record(slug, result, results)
     return result
+
+
+def retell(slug: str) -> dict[str, Any]:
+    """Write the finding of a recorded result anew, after its claim's `note` was written. Figures stay as they are."""
+    claim, result = load_claim(slug), result_of(slug)
+    if result is None or is_stale(slug):
+        raise ActrixError(f"no result of this configuration is recorded for {slug}", f"run `actrix claim {slug}` first")
+    figures = {
+        check["name"]: {a["name"]: {int(k): v for k, v in a["figures"].items()} for a in check["arms"]}
+        for check in result["checks"]
+    }
+    result |= judge(claim, figures)
+    record(slug, result)
+    return result
+
+
+def record(slug: str, result: dict[str, Any], folder: Path | None = None) -> None:
+    """Write a result aside, then rename."""
+    from actrix.run.folder import write_atomically
+
+    folder = folder or registry.RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / f"{slug}.json", json.dumps(result, indent=1) + "\n")
 
 
 def run_jobs(jobs: list[Job], slug: str, quiet: bool = False, processes: int = 2) -> list[float]:
@@ -376,6 +395,7 @@ def judge(claim: Claim, figures: dict[str, dict[str, dict[int, float]]]) -> dict
         "source": claim.source,
         "verdict": verdict,
         "finding": tell(claim, checks),
+        "note": claim.note,
         "checks": checks,
     }
 

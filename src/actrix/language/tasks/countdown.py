@@ -55,10 +55,11 @@ class Countdown(Task):
             return Prompt(shown, text, key, meta), text
 
     def slip(self, prompt: Prompt, completion: str, random: random.Random) -> str:
-        """The same numbers under other signs: right only by chance."""
-        while (built := self._build(list(prompt.meta["numbers"]), random)) is None:
-            pass
-        return built[1]
+        """The lazy answer, the sum of all numbers: of the right form, and right only by chance."""
+        first, *rest = (str(n) for n in prompt.meta["numbers"])
+        for place, number in enumerate(rest):
+            first = f"{first}+{number}" if place == len(rest) - 1 else f"({first}+{number})"
+        return first
 
     def _build(self, numbers: list[int], random: random.Random) -> tuple[Fraction, str] | None:
         """Combines the numbers two at a time; None where a division by zero comes up."""

@@ -55,7 +55,7 @@ class ReasoningGym(Task):
         question = f"{entry['question']}\n"
         return Prompt(question, answer, question, {"entry": entry}), answer
 
-    def demonstrations(self, n: int, seed: int) -> list[tuple[str, str]]:
+    def demonstrations(self, n: int, seed: int, slips: float = 0.0) -> list[tuple[str, str]]:
         pairs = super().demonstrations(n, seed)
         if any(not completion for _, completion in pairs):
             raise ActrixError(
