@@ -123,11 +123,11 @@ def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
     """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
     return (
         _enabled
+        and not torch.compiler.is_exporting()
         and a.device.type == "cpu"
         and a.dtype is torch.float32
         and b.dtype is torch.float32
         and a.shape[0] * b.shape[0] * b.shape[1] >= least
-        and not torch.compiler.is_exporting()
         and not torch.is_autocast_enabled("cpu")
         and not _reduced_precision()
     )

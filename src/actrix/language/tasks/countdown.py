@@ -24,7 +24,7 @@ class _Level:
     ordered: bool = False  # the numbers are shown in an order in which they solve the problem
 
 
-_LEVELS = {1: _Level(3, 9, 27, "+-", ordered=True), 2: _Level(3, 20, 99), 3: _Level(4, 50, 999)}
+_LEVELS = {1: _Level(3, 15, 45, "+-", ordered=True), 2: _Level(3, 20, 99), 3: _Level(4, 50, 999)}
 
 
 class Countdown(Task):

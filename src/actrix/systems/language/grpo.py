@@ -32,11 +32,11 @@ from actrix.spec import TokenSpec
 @dataclass(frozen=True)
 class Config:
     model: str = "tiny"  # tiny, small or base (our transformer, from scratch), or hf:PATH
-    prompts: int = 32  # prompts per round
-    group: int = 16  # answers per prompt
+    prompts: int = 64  # prompts per round
+    group: int = 8  # answers per prompt
     minibatches: int = 2  # updates per pass over a round; groups are never split
     epochs: int = 1  # passes over a round
-    rate: float = 3e-4  # Adam learning rate
+    rate: float = 2e-4  # Adam learning rate
     clip: float = 0.2  # how far below 1 the ratio may count
     clip_high: float = 0.28  # how far above 1
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
@@ -46,9 +46,9 @@ class Config:
     normalise: bool = True  # divide advantages by the group's standard deviation
     average: str = "token"  # token or sequence: what one gradient averages over first
     temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 900  # supervised batches before the first round
+    warm_steps: int = 2_000  # supervised batches before the first round
     warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.6  # share of demonstrations that are careless, where the task knows how (countdown)
+    warm_slips: float = 0.65  # share of demonstrations that are careless, where the task knows how (countdown)
     warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
