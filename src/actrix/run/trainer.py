@@ -37,7 +37,7 @@ class RunOptions:
     env: str | None = None  # a Gymnasium id, or module:id
     task: str | None = None  # a language task, instead of an environment
     level: int = 1  # difficulty of the language task
-    steps: int = 100_000  # budget: environment steps, or rounds of a language task
+    steps: int = 100_000  # budget: environment steps, or rounds of a language task (there 150, if not given)
     seed: int = 0  # every random draw of the run follows from it
     workers: int = 0  # worker processes that share the environments; 0 steps them in this process
     vector: str = "auto"  # local, envpool, or auto: EnvPool for 4 environments or more, where that extra is installed
@@ -63,6 +63,9 @@ class RunOptions:
         check_device(self.device)
         if (self.env is None) == (self.task is None):
             raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
+        untouched = self.steps == RunOptions.steps
+        if self.task is not None and untouched:
+            return dataclasses.replace(self, steps=150).resolved()
         return dataclasses.replace(
             self,
             eval_episodes=self.eval_episodes or (10 if self.task is None else 200),

@@ -31,7 +31,7 @@ from actrix.spec import TokenSpec
 
 @dataclass(frozen=True)
 class Config:
-    model: str = "tiny"  # tiny, small or base (our transformer, from scratch), or hf:PATH
+    model: str = "tiny"  # tiny, small or medium (our transformer, from scratch), or hf:PATH
     prompts: int = 64  # prompts per round
     group: int = 8  # answers per prompt
     minibatches: int = 2  # updates per pass over a round; groups are never split
@@ -48,7 +48,7 @@ class Config:
     temperature: float = 1.0  # of sampling, and of the policy that learns
     warm_steps: int = 2_000  # supervised batches before the first round
     warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.65  # share of demonstrations that are careless, where the task knows how (countdown)
+    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
     warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
