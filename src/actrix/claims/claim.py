@@ -129,6 +129,7 @@ class Training:
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
     figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
+    episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step at its end, return, length), training
 
 
 Measure = Callable[[Training], float]
@@ -169,6 +170,7 @@ class Trained:
                 if report.figures:
                     run.steps.append(report.step)
                     run.figures.append({name: float(value) for name, value in report.figures.items()})
+                run.episodes += report.episodes
                 run.evaluation = report.evaluation or run.evaluation
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
