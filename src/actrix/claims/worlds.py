@@ -50,3 +50,6 @@ for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0)):
         kwargs={"scale": scale},
         max_episode_steps=200,
     )
+gym.register(  # long enough that discounted returns are known
+    "LongPendulum-v1", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=600
+)
