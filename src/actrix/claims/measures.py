@@ -42,7 +42,7 @@ def judged_states(run: Training, env: str | None = None, episodes: int = 10) -> 
         with torch.no_grad():
             value = learner.critic(learner.perceive(seen), action).members[0]  # type: ignore[operator]
         out = worlds.step(action.numpy())
-        for i in np.flatnonzero(playing):
+        for i in np.flatnonzero(playing).tolist():
             values[i].append(float(value[i]))
             rewards[i].append(float(out.reward[i]))
         terminated |= playing & out.terminated
