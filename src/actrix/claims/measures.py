@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from actrix.claims.claim import Training
 
@@ -24,6 +23,8 @@ def judged_states(run: Training, env: str | None = None, episodes: int = 10) -> 
     weighs less than `NEGLIGIBLE`. `env` is where to look, if not where the run was trained (a longer time limit).
     Raises ValueError where no state counts.
     """
+    import torch
+
     from actrix.envs.worlds import make_worlds
     from actrix.rng import seed_of
 
