@@ -13,7 +13,7 @@ from actrix import registry
 from actrix.claims.claim import Arm, Check, Claim, trained
 from actrix.claims.measures import late_return
 
-CARTPOLE = {"env": "CartPole-v1", "steps": 40_000, "eval_episodes": 1}  # 16 environments, 5 steps
+CARTPOLE = {"env": "CartPole-v1", "steps": 30_000, "eval_episodes": 1}  # 16 environments, 5 steps
 ONE_STEP = {"decay": 0.0}  # advantages and targets from one step; everything else is the same
 ONE_WORLD = {"envs": 1}  # 16 times as many updates, of 5 steps each
 ONE_LONG_WORLD = {"envs": 1, "horizon": 80}  # as many updates, of as many steps, but all of one stream
@@ -53,7 +53,7 @@ claim = Claim(
         Check(
             "parts",
             question="Does learning CartPole need parallel environments, n-step returns, and the critic?",
-            metric="mean return of the training episodes in the second half of 40,000 steps",
+            metric="mean return of the training episodes in the second half of 30,000 steps",
             seeds=5,
             arms=(
                 Arm("a2c", "method", trained("a2c", CARTPOLE, measure=late_return)),

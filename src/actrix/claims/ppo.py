@@ -8,7 +8,7 @@ from actrix.claims.claim import Arm, Check, Claim, Training, trained
 from actrix.claims.measures import late_return
 
 PENDULUM = {"env": "InvertedDoublePendulum-v5", "steps": 40_000, "eval_episodes": 1}
-HOPPER = {"env": "Hopper-v5", "steps": 40_000, "eval_episodes": 1}
+HOPPER = {"env": "Hopper-v5", "steps": 20_000, "eval_episodes": 1}
 PPO = {"envs": 4, "horizon": 512}  # 10 epochs in minibatches of 64, clip 0.2
 NO_CLIP = {"clip": 1e9}
 ONE_EPOCH = {"epochs": 1}
@@ -44,7 +44,7 @@ claim = Claim(
         Check(
             "hopper",
             question="And on Hopper?",
-            metric="mean return of the training episodes in the second half of 40,000 steps",
+            metric="mean return of the training episodes in the second half of 20,000 steps",
             seeds=3,
             arms=(
                 Arm("ppo", "method", trained("ppo", HOPPER, PPO, measure=late_return)),
