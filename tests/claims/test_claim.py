@@ -358,6 +358,9 @@ def test_a_training_arm_gives_the_final_score() -> None:
     assert first == again != other
     assert -2_000 < first < 0
     assert trained("sac", tiny, measure=lambda run: float(len(run.figures)))(0) == 11  # rounds 50 to 60 learn
+    longer = {**tiny, "steps": 450}  # Pendulum's episodes last 200 steps
+    assert trained("sac", longer, measure=lambda run: float(sum(length for _, _, length in run.episodes)))(0) == 400
+    assert trained("sac", longer, measure=lambda run: float(sum(step for step, _, _ in run.episodes)))(0) == 600
     with pytest.raises(ActrixError, match="warmpu"):
         trained("sac", {"env": "Pendulum-v1", "steps": 10, "warmpu": 5})(0)
 
