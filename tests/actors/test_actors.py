@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch import distributions as D
 
-from actrix.actors.categorical import Categorical, choose, expect, forbid
+from actrix.actors.categorical import Categorical, choose, expect, expect_sampled, forbid
 from actrix.actors.deterministic import Deterministic
 from actrix.actors.gaussian import Gaussian, SquashedGaussian
 from actrix.actors.greedy import EpsilonGreedy
@@ -172,6 +174,26 @@ def test_expect_ignores_what_is_forbidden() -> None:
     logp = torch.log_softmax(forbid(torch.zeros(4), torch.tensor([True, True, False, False])), -1)
     assert expect(logp, torch.tensor([1.0, 3.0, torch.inf, torch.nan])).item() == pytest.approx(2.0)
     assert -expect(logp, logp).item() == pytest.approx(math.log(2))
+
+
+def test_sampled_expectation_is_unbiased_and_so_is_its_gradient() -> None:
+    torch.manual_seed(0)
+    logits = torch.tensor([0.3, -0.8, 1.1, 0.0], requires_grad=True)
+    mask = torch.tensor([True, True, True, False])
+
+    def loss(estimate: Callable[[Tensor, Tensor], Tensor], rows: int) -> Tensor:
+        logp = torch.log_softmax(forbid(logits.expand(rows, 4), mask), -1)
+        return estimate(logp, 0.7 * logp + torch.tensor([1.0, -2.0, 0.5, 9.0]))  # a value that depends on the policy
+
+    n = 40_000
+    exact = loss(expect, 1)
+    drawn = loss(expect_sampled, n)
+    assert drawn.mean().item() == pytest.approx(exact.item(), abs=5 * drawn.std().item() / n**0.5)
+    assert drawn.std().item() > 0.5
+    [wanted] = torch.autograd.grad(exact.sum(), logits)
+    [found] = torch.autograd.grad(drawn.mean(), logits)
+    torch.testing.assert_close(found, wanted, atol=0.03, rtol=0)
+    assert wanted.abs().max() > 0.3
 
 
 def test_stochastic_fits_the_space() -> None:

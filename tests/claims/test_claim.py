@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 
 from actrix import registry
 from actrix.claims import claim as claims
-from actrix.claims import rules
+from actrix.claims import record, rules
 from actrix.claims.claim import Arm, Check, Claim, trained
+from actrix.cli import list as listing
+from actrix.cli import show
 from actrix.errors import ActrixError
 
 # --- rules --------------------------------------------------------------------------------------------------------
@@ -225,7 +229,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A claim of SAC's in a folder of its own, and results beside it."""
     file = tmp_path / "sac.py"
     file.write_text(TEXT)
-    monkeypatch.setattr(claims, "FOLDER", tmp_path)
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
     monkeypatch.setattr(registry, "RESULTS", tmp_path / "results")
     names: dict[str, object] = {}
     exec(compile(TEXT, "sac.py", "exec"), names)
@@ -308,6 +312,43 @@ def test_nothing_recorded_is_not_stale(written: Path) -> None:
     assert not claims.is_stale("sac")
 
 
+def test_list_and_show_mark_what_is_stale(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told() -> tuple[str, bool, str, bool]:
+        """The standing of SAC's claim by `list`, `list --json`, `show` and `show --json`."""
+        listing.run([])
+        row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sac "))
+        listing.run(["--json"])
+        rows = {item["slug"]: item for item in json.loads(capsys.readouterr().out)}
+        assert rows["sac"]["claim"] == "supported"
+        assert not rows["td3"]["stale"]
+        show.run(["sac"])
+        shown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("claim "))
+        show.run(["sac", "--json"])
+        return row, rows["sac"]["stale"], shown, json.loads(capsys.readouterr().out)["stale"]
+
+    claims.run_claim("sac", quiet=True, processes=1)
+    row, listed, shown, showed = told()
+    assert "supported" in row
+    assert "stale" not in row + shown
+    assert (shown.split()[1:], listed, showed) == (["supported"], False, False)
+    written.write_text(TEXT.replace("BASE = 2.0", "BASE = 9.0"))
+    row, listed, shown, showed = told()
+    assert "supported (stale)" in row
+    assert (shown.split()[1:], listed, showed) == (["supported", "(stale)"], True, True)
+    written.unlink()
+    assert told()[1]  # a result whose claim is gone speaks of nothing
+
+
+def test_list_and_show_answer_without_numpy() -> None:
+    """They are asked often: what they load is the standard library and the registry."""
+    code = (
+        "import sys; from actrix.cli import list, show; list.run([]); show.run(['sac']); "
+        "sys.exit(' '.join({'numpy', 'torch', 'multiprocessing'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 # --- training arms, and the files there are -----------------------------------------------------------------------
 
 
@@ -317,6 +358,9 @@ def test_a_training_arm_gives_the_final_score() -> None:
     assert first == again != other
     assert -2_000 < first < 0
     assert trained("sac", tiny, measure=lambda run: float(len(run.figures)))(0) == 11  # rounds 50 to 60 learn
+    longer = {**tiny, "steps": 450}  # Pendulum's episodes last 200 steps
+    assert trained("sac", longer, measure=lambda run: float(sum(length for _, _, length in run.episodes)))(0) == 400
+    assert trained("sac", longer, measure=lambda run: float(sum(step for step, _, _ in run.episodes)))(0) == 600
     with pytest.raises(ActrixError, match="warmpu"):
         trained("sac", {"env": "Pendulum-v1", "steps": 10, "warmpu": 5})(0)
 
@@ -345,7 +389,15 @@ def test_every_claim_file(slug: str) -> None:
                 assert set(dict(one.figure.settings)) <= fields | run, one.name
 
 
-@pytest.mark.parametrize("path", sorted(registry.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+RECORDED = pytest.mark.parametrize("path", sorted(registry.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+
+
+@RECORDED
+def test_no_recorded_result_is_stale(path: Path) -> None:
+    assert not record.is_stale(path.stem), f"run `actrix claim {path.stem}` again: its claim or a default has changed"
+
+
+@RECORDED
 def test_every_recorded_result_agrees_with_itself(path: Path) -> None:
     """The verdict follows from the figures under the rules as they were."""
     result = json.loads(path.read_text())

@@ -33,6 +33,16 @@ def expect(logp: Tensor, value: Tensor) -> Tensor:
     return (logp.exp() * value.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
 
 
+def expect_sampled(logp: Tensor, value: Tensor) -> Tensor:
+    """An unbiased estimate of `expect(logp, value)` and of its gradient from one drawn choice: [..., C] -> [...].
+
+    The gradient is that of the value drawn plus the likelihood-ratio term (Williams 1992).
+    """
+    pick = choose(logp.detach())[..., None]
+    chosen, drawn = logp.gather(-1, pick)[..., 0], value.gather(-1, pick)[..., 0]
+    return drawn + (chosen - chosen.detach()) * drawn.detach()
+
+
 class Categorical(Actor):
     """Independent softmax choices: K of them, sizes[k] options each (a MultiBinary bit is a choice of 2)."""
 

@@ -29,8 +29,6 @@ are `trained(system, ...)`. `run_claim` runs every arm on every seed and records
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import itertools
 import json
@@ -49,14 +47,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actrix import registry
 from actrix.claims import rules as rulebook
+from actrix.claims.record import FOLDER, configuration, is_stale, names, result_of
 from actrix.errors import ActrixError, unknown
 
 if TYPE_CHECKING:
     from actrix.run.trainer import Trainer
 
-FOLDER = Path(__file__).parent
-PARTS = ("__init__", "claim", "rules", "worlds")  # files of this folder that are no claims
-WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 Role = Literal["method", "baseline", "ablation", "control"]
 Figure = Callable[[int], float]
 
@@ -129,6 +125,7 @@ class Training:
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
     figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
+    episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step at its end, return, length), training
 
 
 Measure = Callable[[Training], float]
@@ -169,6 +166,7 @@ class Trained:
                 if report.figures:
                     run.steps.append(report.step)
                     run.figures.append({name: float(value) for name, value in report.figures.items()})
+                run.episodes += report.episodes
                 run.evaluation = report.evaluation or run.evaluation
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
@@ -188,11 +186,6 @@ def trained(system: str, *settings: Mapping[str, Any], measure: Measure | None =
 # --- finding claims ---------------------------------------------------------------------------------------------
 
 
-def names() -> list[str]:
-    """Slugs of all systems with a claim file."""
-    return sorted(p.stem.replace("_", "-") for p in FOLDER.glob("*.py") if p.stem not in PARTS)
-
-
 def load_claim(slug: str) -> Claim:
     """The claim of a system, or an error with the nearest names."""
     if slug not in names():
@@ -202,44 +195,6 @@ def load_claim(slug: str) -> Claim:
     claim = importlib.import_module(f"actrix.claims.{slug.replace('-', '_')}").claim
     assert isinstance(claim, Claim)
     return claim
-
-
-def result_of(slug: str) -> dict[str, Any] | None:
-    """The recorded result of a claim, or None."""
-    path = registry.RESULTS / f"{slug}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def configuration(slug: str) -> str:
-    """A hash of everything that a claim's result depends on by configuration.
-
-    It covers the claim's file (arms, settings, metrics, seeds, rules, measures; not comments and wording) and the
-    configuration defaults of every system named in it. It needs no torch.
-    """
-    tree = ast.parse((FOLDER / f"{slug.replace('-', '_')}.py").read_text())
-    told: list[Any] = [ast.dump(Plain().visit(tree))]
-    strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    for name, entry in sorted(registry.catalogue().items()):
-        if name in strings | {slug}:
-            told.append([name, [[f.name, f.default] for f in entry.fields]])
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-
-class Plain(ast.NodeTransformer):
-    """Takes docstrings and the arguments that are only wording out of a claim's syntax tree."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        node.keywords = [k for k in node.keywords if k.arg not in WORDS]
-        return self.generic_visit(node)
-
-
-def is_stale(slug: str) -> bool:
-    """Whether the recorded result was made with another configuration than the code has now. False if none is."""
-    result = result_of(slug)
-    return result is not None and result["configuration"] != configuration(slug)
 
 
 # --- running ----------------------------------------------------------------------------------------------------

@@ -37,11 +37,54 @@ def two_modes(action: np.ndarray) -> np.ndarray:
     return np.max([h * np.exp(-((action - c) ** 2) / (2 * TwoModes.width**2)) for c, h in bumps], axis=0)
 
 
+class Layers(gym.Env):
+    """Three layers of four states; each of four choices pays a fixed reward and leads to a fixed state of the next.
+
+    The observation is the state, one-hot [12]. Small enough that soft-optimal values are known exactly.
+    """
+
+    depth, width, choices = 3, 4, 4
+    table = np.random.default_rng(7)
+    reward = table.normal(size=(depth, width, choices))
+    leads = table.integers(width, size=(depth, width, choices))
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (self.depth * self.width,), np.float32)
+        self.action_space = gym.spaces.Discrete(self.choices)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.layer, self.place = 0, int(self.np_random.integers(self.width))
+        return self._seen(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        reward = float(self.reward[self.layer, self.place, action])
+        self.layer, self.place = self.layer + 1, int(self.leads[self.layer, self.place, action])
+        return self._seen(), reward, self.layer == self.depth, False, {}
+
+    def _seen(self) -> np.ndarray:
+        seen = np.zeros(self.depth * self.width, np.float32)
+        if self.layer < self.depth:
+            seen[self.layer * self.width + self.place] = 1.0
+        return seen
+
+
+def soft_optimal(discount: float, temperature: float) -> np.ndarray:
+    """The policy of `Layers` with the greatest return plus `temperature` times entropy: [12, 4], by recursion."""
+    policy, value = np.zeros((Layers.depth, Layers.width, Layers.choices)), np.zeros(Layers.width)
+    for layer in reversed(range(Layers.depth)):
+        scaled = (Layers.reward[layer] + discount * value[Layers.leads[layer]]) / temperature
+        total = np.log(np.exp(scaled).sum(-1, keepdims=True))
+        policy[layer], value = np.exp(scaled - total), temperature * total[:, 0]
+    return policy.reshape(-1, Layers.choices)
+
+
 def scaled_pendulum(scale: float) -> gym.Env:
     """Pendulum-v1 with its reward times `scale`."""
     return TransformReward(PendulumEnv(), lambda reward: scale * float(reward))
 
 
+gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0)):
     gym.register(
@@ -50,3 +93,6 @@ for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0)):
         kwargs={"scale": scale},
         max_episode_steps=200,
     )
+gym.register(  # long enough that discounted returns are known
+    "LongPendulum-v1", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=600
+)

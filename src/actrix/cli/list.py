@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from actrix import registry
+from actrix.claims import record
 from actrix.cli import emit, table
 from actrix.errors import ActrixError
 
@@ -15,8 +16,8 @@ def run(argv: list[str]) -> None:
         raise ActrixError(f"actrix list takes no {argv[0]!r}", "only --json", misuse=True)
     entries = registry.catalogue().values()
     if "--json" in argv:
-        emit([registry.describe(e) for e in entries])
+        emit([{**registry.describe(e), "stale": record.is_stale(e.slug)} for e in entries])
         return
     rows = [["system", "family", "paper", "acts in", "claim", ""]]
-    rows += [[e.slug, e.family, e.paper, ", ".join(e.acts), e.verdict, e.title] for e in entries]
+    rows += [[e.slug, e.family, e.paper, ", ".join(e.acts), record.standing(e.slug), e.title] for e in entries]
     print(table(rows))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from actrix import registry
+from actrix.claims import record
 from actrix.cli import emit, table
 from actrix.errors import ActrixError
 
@@ -17,14 +16,15 @@ def run(argv: list[str]) -> None:
     if len(slugs) != 1 or slugs[0].startswith("-"):
         raise ActrixError("show which system?", "actrix show SYSTEM; `actrix list` names them", misuse=True)
     entry = registry.find(slugs[0])
-    result = registry.RESULTS / f"{entry.slug}.json"
-    claim = json.loads(result.read_text()) if result.is_file() else None
+    claim, stale = record.result_of(entry.slug), record.is_stale(entry.slug)
     if "--json" in argv:
         fields = [f.__dict__ for f in entry.fields]
-        emit({**registry.describe(entry), "text": entry.text, "config": fields, "result": claim})
+        emit({**registry.describe(entry), "text": entry.text, "config": fields, "stale": stale, "result": claim})
         return
     print(f"{entry.title}\n\n{entry.text}\n\nconfiguration (actrix train {entry.slug} --FIELD VALUE)\n")
     print(table([[f"  --{f.name.replace('_', '-')}", f.default, f.meaning] for f in entry.fields]))
-    print(f"\nacts in  {', '.join(entry.acts)}\npaper    {entry.paper}\nclaim    {entry.verdict}")
+    print(f"\nacts in  {', '.join(entry.acts)}\npaper    {entry.paper}\nclaim    {record.standing(entry.slug)}")
     if claim is not None:
         print(f"         {claim['claim']}\n         {claim['finding']}")
+    if stale:
+        print(f"         recorded before the claim or a default changed: `actrix claim {entry.slug}` runs it again")

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from actrix.actors.categorical import Categorical, expect
+from actrix.actors.categorical import Categorical, expect, expect_sampled
 from actrix.actors.temperature import Temperature
 from actrix.credit import bootstrap
 from actrix.critics.values import DiscreteQ
@@ -48,6 +48,7 @@ class Config:
     temperature: float = 1.0  # initial temperature, in units of reward per nat
     learn_temperature: bool = True  # False keeps it fixed
     target_entropy: float = 0.98  # as a fraction of the entropy of a uniform choice
+    exact: bool = True  # expectations over choices are sums; False estimates each from one drawn choice
     batch: int = 256  # transitions per update
     capacity: int = 1_000_000  # transitions in the replay
     warmup: int = 1_000  # environment steps of uniform actions before learning
@@ -69,6 +70,7 @@ class DiscreteSAC(Learner):
         self.target_critic = tracked(self.critic, config.target_rate)
         target = config.target_entropy * math.log(spec.action.sizes[0])
         self.temperature = Temperature(config.temperature, target)
+        self.expect = expect if config.exact else expect_sampled
         adam = Adam(config.rate)
         learned = {"temperature": (self.temperature, adam)} if config.learn_temperature else {}
         self.optimise(critic=(self.critic, adam), actor=(self.actor, adam), **learned)
@@ -81,7 +83,7 @@ class DiscreteSAC(Learner):
         temperature = self.temperature().detach()
         losses = Losses(
             critic=regression(q.of(batch.action).members, self.target(batch)),
-            actor=expect(logp, temperature * logp - value).mean(),
+            actor=self.expect(logp, temperature * logp - value).mean(),
         )
         if self.config.learn_temperature:
             legal = None if batch.mask is None else batch.mask.sum(-1).clamp(min=1).log()
@@ -92,7 +94,7 @@ class DiscreteSAC(Learner):
     @torch.no_grad()
     def target(self, batch: Transitions) -> Tensor:
         logp = self.actor.logps(batch.next_obs, batch.next_mask)[0]
-        soft = expect(logp, self.target_critic(batch.next_obs).reduce("min") - self.temperature() * logp)
+        soft = self.expect(logp, self.target_critic(batch.next_obs).reduce("min") - self.temperature() * logp)
         return bootstrap(batch.reward, batch.terminated, soft, self.config.discount)
 
     def after_step(self, phase: Hashable = None) -> None:

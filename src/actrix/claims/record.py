@@ -1,0 +1,63 @@
+"""What is recorded of claims, and whether it still speaks of the code as it is. Needs neither torch nor numpy."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from actrix import registry
+
+FOLDER = Path(__file__).parent
+PARTS = ("__init__", "claim", "measures", "record", "rules", "worlds")  # files of this folder that are no claims
+WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
+
+
+def names() -> list[str]:
+    """Slugs of all systems with a claim file."""
+    return sorted(p.stem.replace("_", "-") for p in FOLDER.glob("*.py") if p.stem not in PARTS)
+
+
+def result_of(slug: str) -> dict[str, Any] | None:
+    """The recorded result of a claim, or None."""
+    path = registry.RESULTS / f"{slug}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def configuration(slug: str) -> str:
+    """A hash of everything that a claim's result depends on by configuration.
+
+    It covers the claim's file (arms, settings, metrics, seeds, rules, measures; not comments and wording) and the
+    configuration defaults of every system named in it. It needs no torch.
+    """
+    tree = ast.parse((FOLDER / f"{slug.replace('-', '_')}.py").read_text())
+    told: list[Any] = [ast.dump(Plain().visit(tree))]
+    strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    for name, entry in sorted(registry.catalogue().items()):
+        if name in strings | {slug}:
+            told.append([name, [[f.name, f.default] for f in entry.fields]])
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+class Plain(ast.NodeTransformer):
+    """Takes docstrings and the arguments that are only wording out of a claim's syntax tree."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.keywords = [k for k in node.keywords if k.arg not in WORDS]
+        return self.generic_visit(node)
+
+
+def is_stale(slug: str) -> bool:
+    """Whether the recorded result was made with another configuration than the code has now. False if none is."""
+    result = result_of(slug)
+    return result is not None and (slug not in names() or result["configuration"] != configuration(slug))
+
+
+def standing(slug: str) -> str:
+    """The recorded verdict as a person reads it: supported or not, "(stale)" where the code has moved on since."""
+    return registry.find(slug).verdict + (" (stale)" if is_stale(slug) else "")

@@ -1,0 +1,71 @@
+"""The worlds and measures of claims, against oracles of their own."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from actrix.claims.claim import Training, trained
+from actrix.claims.measures import judged_states, value_bias
+from actrix.claims.worlds import Layers, soft_optimal, two_modes
+
+
+def test_soft_optimum_by_enumerating_paths() -> None:
+    """Without discount, the best policy picks a path with probability proportional to exp(return / temperature)."""
+    env, temperature = Layers(), 0.5
+    policy = soft_optimal(1.0, temperature)
+    env.reset(seed=0)
+    for start in range(Layers.width):
+        weights = np.zeros((Layers.choices,) * Layers.depth)
+        for path in itertools.product(range(Layers.choices), repeat=Layers.depth):
+            env.layer, env.place, total, ended = 0, start, 0.0, False
+            for choice in path:
+                assert not ended
+                _, reward, ended, _, _ = env.step(choice)
+                total += reward
+            assert ended
+            weights[path] = np.exp(total / temperature)
+        np.testing.assert_allclose(policy[start], weights.sum((1, 2)) / weights.sum(), rtol=1e-9)
+    np.testing.assert_allclose(policy.sum(-1), 1.0)
+
+
+def judged(env: str, look: str | None = None, **settings: object) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and returns of a DDPG agent that has hardly learned."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def measure(run: Training) -> float:
+        found.append(judged_states(run, look))
+        return 0.0
+
+    tiny = {"steps": 60, "warmup": 50, "hidden": (8,), "batch": 4, "eval_episodes": 1, "env": env, **settings}
+    trained("ddpg", tiny, measure=measure)(0)
+    return found[0]
+
+
+def test_true_returns_of_judged_states() -> None:
+    estimates, returns = judged("actrix.claims.worlds:TwoModes-v0")  # episodes of one step, always in the same state
+    assert len(estimates) == len(returns) == 10
+    assert np.ptp(returns) == np.ptp(estimates) == 0
+    assert any(abs(returns[0] - two_modes(np.array(a))) < 1e-3 for a in np.linspace(-1, 1, 4_001))
+    estimates, returns = judged("Pendulum-v1", "actrix.claims.worlds:LongPendulum-v1", discount=0.98)
+    beyond = 228  # the first n for which 0.98^n < 0.01
+    assert len(estimates) == len(returns) == 10 * (600 - beyond)
+    # rewards lie in [-16.3, 0]: consecutive returns of one episode differ by that and the discount
+    rows = returns.reshape(10, -1)
+    rewards = rows[:, :-1] - 0.98 * rows[:, 1:]
+    assert rewards.max() <= 1e-3
+    assert rewards.min() >= -16.3
+    assert rewards.std() > 0.1
+
+
+def test_states_without_a_known_return_are_no_evidence() -> None:
+    with pytest.raises(ValueError, match="time limit"):
+        judged("Pendulum-v1")
+
+
+def test_bias_is_relative_and_signed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = (np.array([-1.0, -3.0]), np.array([-2.0, -6.0]))
+    monkeypatch.setattr("actrix.claims.measures.judged_states", lambda run: pairs)
+    assert value_bias(None) == pytest.approx(0.5)  # type: ignore[arg-type]
