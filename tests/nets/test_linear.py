@@ -143,7 +143,7 @@ def test_compiled_matches_eager() -> None:
     args = [x, w, b, v, c]
 
     compiled = torch.compile(two_layers, fullgraph=True)
-    for precision in ("highest", "medium"):  # the second compiles again and takes the plain way
+    for precision in ("highest", "medium"):  # the second compiles again
         set_precision(precision)
         tol = 1e-5 if precision == "highest" else 3e-2
         exact_args = [a.detach().double().requires_grad_() for a in args]
@@ -151,7 +151,8 @@ def test_compiled_matches_eager() -> None:
         assert (got.double() - exact).abs().max() <= tol * exact.abs().max()
         want = torch.autograd.grad(exact.square().sum(), exact_args)
         for g, e in zip(torch.autograd.grad(got.square().sum(), args), want, strict=True):
-            assert (g.double() - e).abs().max() <= tol * e.abs().max()
+            # rounding flips a rectifier here and there, which moves a few entries far
+            assert (g.double() - e).norm() <= tol * e.norm()
 
 
 def test_export_uses_only_plain_operations() -> None:
@@ -166,3 +167,22 @@ def test_export_uses_only_plain_operations() -> None:
 
     program = torch.export.export(Net(), (torch.zeros(256, 256),))
     assert "fast_" not in str(program.graph)
+
+
+@pytest.mark.skipif(not lin._HAS_BF16, reason="no bfloat16 products on this processor")
+@pytest.mark.parametrize("stacked", [False, True])
+def test_medium_rounds_operands_and_nothing_else(stacked: bool) -> None:
+    """Values and gradients are those of products of rounded operands, far from exact float32 and near in bfloat16."""
+    args = make(256, 128, 128, members=2 if stacked else 0)
+    f = stacked_linear if stacked else linear
+    exact = [t.detach() for t in run(plain, args, False)]
+    set_precision("medium")
+    got = [t.detach() for t in run(f, args, False)]
+    for a, b in zip(got[:3], exact[:3], strict=True):
+        error = float((a - b).abs().max() / b.abs().max())
+        assert 1e-5 < error < 1e-2
+    assert got[0].dtype is torch.float32
+    x, w, bias = (a.detach() for a in args)
+    rounded = (x.bfloat16().float() @ w.bfloat16().float()).bfloat16().float() + bias
+    assert torch.allclose(got[0], rounded, atol=2e-2, rtol=1e-2)
+    assert float((got[0] - rounded).abs().mean()) < 1e-4

@@ -4,7 +4,8 @@ On a CPU, full-precision products go to oneDNN when they are large enough to pay
 for its call, because the BLAS that PyTorch ships runs at half of its speed on some
 processors. Everything else (other devices and types, autocast, reduced-precision
 matrix products, small products, export) uses plain PyTorch operations. Both ways
-compute in full float32 and work in eager mode, under autograd to any order, and
+compute in full float32 (unless `set_precision("medium")`: then operands and results of
+large products are rounded to bfloat16 where the processor has such products) and work in eager mode, under autograd to any order, and
 under ``torch.compile``.
 
 Weights are stored as ``[in, out]``, and as ``[E, in, out]`` for a stack of ``E``
@@ -25,6 +26,7 @@ _MIN_PRODUCT = 2_000_000
 _PACKED_ROWS = 32  # for which a packed weight is laid out; other numbers of rows are about as quick
 
 _HAS_ONEDNN: bool = bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+_HAS_BF16: bool = _HAS_ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 _enabled: bool = _HAS_ONEDNN
 _medium = False
 
@@ -119,6 +121,20 @@ def _reduced_precision() -> bool:
     return _medium if torch.compiler.is_compiling() else torch.get_float32_matmul_precision() == "medium"
 
 
+def _rounds(a: Tensor, b: Tensor) -> bool:
+    """Whether the product of ``a [M, K]`` and ``b [K, N]`` is made of operands rounded to bfloat16 ("medium")."""
+    return (
+        _HAS_BF16
+        and _reduced_precision()
+        and not torch.compiler.is_exporting()
+        and a.device.type == "cpu"
+        and a.dtype is torch.float32
+        and b.dtype is torch.float32
+        and a.shape[0] * b.shape[0] * b.shape[1] >= _MIN_PRODUCT
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
 def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
     """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
     return (
@@ -169,6 +185,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False
     if x.dim() == 2 and _pays(x, weight):
         out: Tensor = torch.ops.actrix.fast_linear(x, weight, bias, relu)
         return out
+    if x.dim() == 2 and _rounds(x, weight):
+        out = (x.bfloat16() @ weight.bfloat16()).float()
+        out = out if bias is None else out + bias
+        return out.relu() if relu else out
     if _as_sum(weight):
         out = (x * weight[:, 0]).sum(-1, keepdim=True)
         out = out if bias is None else out + bias
@@ -214,7 +234,8 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = Fals
         ``[E, B, out]``.
     """
     members = weight.shape[0]
-    if _pays(x if x.dim() == 2 else x[0], weight[0]):
+    first = x if x.dim() == 2 else x[0]
+    if _pays(first, weight[0]) or _rounds(first, weight[0]):
         inputs = [x] * members if x.dim() == 2 else x.unbind(0)
         return torch.stack(
             [
