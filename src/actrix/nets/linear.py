@@ -201,13 +201,13 @@ class Packed:
         return torch.nn.functional.linear(x, self.weight, self.bias)
 
 
-def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """One layer of ``E`` networks side by side: ``x @ weight + bias`` for each.
 
     Args:
         x: ``[B, in]`` (the same input for all networks) or ``[E, B, in]``.
         weight: ``[E, in, out]``.
-        bias: ``[E, 1, out]``.
+        bias: ``[E, 1, out]``, or None.
         relu: Apply a rectifier to the result.
 
     Returns:
@@ -216,14 +216,14 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = Fals
     members = weight.shape[0]
     if _pays(x if x.dim() == 2 else x[0], weight[0]):
         inputs = [x] * members if x.dim() == 2 else x.unbind(0)
+        biases = [None] * members if bias is None else [b[0] for b in bias.unbind(0)]
         return torch.stack(
-            [
-                linear(member, w, b[0], relu=relu)
-                for member, w, b in zip(inputs, weight.unbind(0), bias.unbind(0), strict=True)
-            ]
+            [linear(member, w, b, relu=relu) for member, w, b in zip(inputs, weight.unbind(0), biases, strict=True)]
         )
     if _as_sum(weight):
-        out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+        out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True)
+        out = out if bias is None else out + bias
     else:
-        out = torch.baddbmm(bias, x if x.dim() == 3 else x.expand(members, *x.shape), weight)
+        x = x if x.dim() == 3 else x.expand(members, *x.shape)
+        out = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     return out.relu() if relu else out
