@@ -62,16 +62,18 @@ class UnitBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, training: bool = False, frozen: bool = False) -> Tensor:
         scale, shift = (self.scale.detach(), self.shift.detach()) if frozen else (self.scale, self.shift)
-        mean, variance = self.mean, self.variance
-        if training:
-            rows = x.shape[1]
-            wide = x.float() if x.dtype is torch.bfloat16 else x  # statistics are taken in full precision
-            variance, mean = torch.var_mean(wide, 1, correction=0, keepdim=True)
-            with torch.no_grad():
-                self.mean.lerp_(mean.detach(), self.momentum)
-                self.variance.lerp_(variance.detach() * (rows / max(rows - 1, 1)), self.momentum)
-        gain = scale * (variance + self.epsilon).rsqrt()
-        return torch.addcmul(shift - mean * gain, x, gain)
+        if not training:
+            gain = scale * (self.variance + self.epsilon).rsqrt()
+            return torch.addcmul(shift - self.mean * gain, x, gain)
+        rows = x.shape[1]
+        x = x.float() if x.dtype is torch.bfloat16 else x  # statistics are taken in full precision
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean  # cheaper than one pass of var_mean, whose kernel is slow along this dimension
+        variance = centred.square().mean(1, keepdim=True)
+        with torch.no_grad():
+            self.mean.lerp_(mean.detach(), self.momentum)
+            self.variance.lerp_(variance.detach() * (rows / max(rows - 1, 1)), self.momentum)
+        return torch.addcmul(shift, centred, scale * (variance + self.epsilon).rsqrt())
 
 
 class UnitRMSNorm(nn.Module):
