@@ -69,7 +69,7 @@ def scaled_pendulum(scale: float) -> gym.Env:
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 for name, std in (("Quiet", 1.0), ("Loud", 10.0)):
     gym.register(f"{name}Chain-v0", entry_point="actrix.claims.worlds:NoisyChain", kwargs={"std": std})
-for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0)):
+for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0), ("Hundredfold", 100.0)):
     gym.register(
         f"{name}Pendulum-v1",
         entry_point="actrix.claims.worlds:scaled_pendulum",

@@ -114,13 +114,13 @@ class GaussianQ(nn.Module):
         self.net = MLP(self.encoder.size + spec.action_size, hidden, 2, activation, members=members)
 
     def forward(self, obs: Tensor, action: Tensor) -> GaussianValue:
-        mean, raw = self.net(torch.cat((self.encoder(obs), action), -1)).unbind(-1)
+        mean, raw = self.net(torch.cat((self.encoder(obs), action), -1)).to(action.dtype).unbind(-1)
         return GaussianValue(mean, F.softplus(raw))
 
     def frozen(self, obs: Tensor, action: Tensor) -> GaussianValue:
         """The same with a gradient for the action only: what an actor climbs."""
         features = self.encoder(obs).detach()
-        mean, raw = self.net(torch.cat((features, action), -1), frozen=True).unbind(-1)
+        mean, raw = self.net(torch.cat((features, action), -1), frozen=True).to(action.dtype).unbind(-1)
         return GaussianValue(mean, F.softplus(raw))
 
 
@@ -142,10 +142,10 @@ class CategoricalQ(nn.Module):
 
     def forward(self, obs: Tensor, action: Tensor, training: bool = False) -> CategoricalValue:
         logits = self.net(torch.cat((self.encoder(obs), action), -1), training)
-        return CategoricalValue.of_logp(F.log_softmax(logits, -1), self.atoms)
+        return CategoricalValue.of_logp(F.log_softmax(logits.to(self.atoms.dtype), -1), self.atoms)
 
     def frozen(self, obs: Tensor, action: Tensor) -> CategoricalValue:
         """By the running statistics, with a gradient for the action only: what an actor climbs."""
         features = self.encoder(obs).detach()
         logits = self.net(torch.cat((features, action), -1), frozen=True)
-        return CategoricalValue.of_logp(F.log_softmax(logits, -1), self.atoms)
+        return CategoricalValue.of_logp(F.log_softmax(logits.to(self.atoms.dtype), -1), self.atoms)
