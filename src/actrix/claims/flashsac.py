@@ -39,12 +39,12 @@ claim = Claim(
                 Arm("flashsac", "method", trained("flashsac", FEW, SMALL, measure=cost)),
                 Arm("sac", "baseline", trained("sac", FEW, SAC, measure=cost)),
                 Arm("ppo", "baseline", trained("ppo", PPO, measure=cost)),
-                Arm("apart", "ablation", trained("flashsac", FEW, SMALL, {"cross_batch": False}, measure=cost)),
+                Arm("separate", "ablation", trained("flashsac", FEW, SMALL, {"cross_batch": False}, measure=cost)),
             ),
             rules=(
                 "mean(sac) >= 1.3 * mean(flashsac)",
                 "mean(ppo) >= 1.3 * mean(flashsac)",
-                "mean(apart) > 1.2 * mean(flashsac)",
+                "mean(separate) > 1.2 * mean(flashsac)",
             ),
         ),
         Check(
