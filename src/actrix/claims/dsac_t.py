@@ -7,11 +7,12 @@ import numpy as np
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
 
 NETWORKS = {"hidden": (64, 64), "batch": 128, "rate": 1e-3}
-PENDULUM = {**NETWORKS, "env": "actrix.claims.worlds:PlainPendulum-v1", "steps": 8_000, "warmup": 1_000,
+PENDULUM = {**NETWORKS, "env": "actrix.claims.worlds:PlainPendulum-v1", "steps": 12_000, "warmup": 1_000,
             "eval_episodes": 10}  # fmt: skip
 TENTH = {**PENDULUM, "env": "actrix.claims.worlds:TenthPendulum-v1"}
 TENFOLD = {**PENDULUM, "env": "actrix.claims.worlds:TenfoldPendulum-v1"}
-LEARNED = {"temperature_rate": 1e-3, "temperature": 1.0}
+# as SAC has them; targets move at every second update only, and so twice as far
+LEARNED = {"temperature_rate": 1e-3, "temperature": 1.0, "target_rate": 0.01}
 FIRST = {"members": 1, "expected_target": False, "bound": 10.0, "adaptive_weight": False, "huber": 1e6}  # DSACv1
 CHAIN = {**NETWORKS, "batch": 256, "steps": 3_000, "warmup": 500, "eval_episodes": 1, "target_rate": 0.02,
          "learn_temperature": False, "temperature": 1e-6}  # fmt: skip
@@ -55,12 +56,12 @@ claim = Claim(
     statement="DSAC-T matches or exceeds SAC with one set of settings, and performs alike on rewards of any scale, "
     "where DSACv1, without the three refinements, does not.",
     source="2310.05858, section 6; sizes were chosen before running: published tasks do not fit this budget",
-    minutes=7,
+    minutes=8,
     checks=(
         Check(
             "scale",
             question="Does the scale of the reward (0.1, 1, 10) matter less than to DSACv1?",
-            metric="mean return of 10 final episodes of Pendulum after 8,000 steps, divided by the scale",
+            metric="mean return of 10 final episodes of Pendulum after 12,000 steps, divided by the scale",
             seeds=3,
             arms=(
                 Arm("dsac_t", "method", trained("dsac-t", PENDULUM, LEARNED)),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
 
-# 1 update for 50 samples of 16 environments; networks and batches small enough for two cores
-FEW = {"env": "actrix.claims.worlds:PlainPendulum-v1", "steps": 100_000, "envs": 16, "warmup": 5_000, "batch": 256,
-       "updates_per_step": 0.02, "eval_episodes": 10}  # fmt: skip
+# 1 update for 50 samples of 16 environments; networks and batches small enough for two cores. The discount and the
+# target rate are shorter than published, for all arms alike: values must settle within 4,000 updates
+SHARED = {"env": "actrix.claims.worlds:PlainPendulum-v1", "steps": 200_000, "envs": 16, "discount": 0.95,
+          "eval_episodes": 10}  # fmt: skip
+FEW = {**SHARED, "warmup": 5_000, "batch": 128, "updates_per_step": 0.02, "target_rate": 0.05}
 HUNDREDFOLD = {**FEW, "env": "actrix.claims.worlds:HundredfoldPendulum-v1"}
-SMALL = {"critic_width": 64, "actor_width": 64, "anneal": 1_900, "rate": 1e-3, "final_rate": 5e-4}
+SMALL = {"critic_width": 32, "actor_width": 32, "blocks": 1, "anneal": 3_900, "rate": 1e-3, "final_rate": 5e-4}
 SAC = {"rate": 1e-3}
-PPO = {"env": FEW["env"], "steps": 100_000, "envs": 16, "eval_episodes": 10}
+PPO = {**SHARED, "rate": 1e-3}
 
 
 def cost(run: Training) -> float:
@@ -31,7 +33,7 @@ claim = Claim(
     checks=(
         Check(
             "few",
-            question="With 1,900 updates for 100,000 samples, is its cost lower than SAC's and PPO's by 1.3, and does "
+            question="With 3,900 updates for 200,000 samples, is its cost lower than SAC's and PPO's by 1.3, and does "
             "it need cross-batch prediction?",
             metric="mean cost (minus the return) of 10 final episodes of Pendulum",
             seeds=3,
