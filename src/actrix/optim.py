@@ -19,6 +19,11 @@ def one_minus_power(base: float, exponent: Tensor) -> Tensor:
     return -torch.expm1(exponent * (math.log(base) if base else -math.inf))
 
 
+def cosine(start: float, end: float, fraction: Tensor) -> Tensor:
+    """From `start` to `end` along half a cosine while `fraction` goes from 0 to 1; `end` after that."""
+    return end + 0.5 * (start - end) * (1 + torch.cos(math.pi * fraction.clamp(0.0, 1.0)))
+
+
 @dataclass(frozen=True)
 class Adam:
     """Settings of one group. `rate` is the learning rate; `clip_norm` bounds the group's gradient norm."""

@@ -47,6 +47,7 @@ def small(slug: str) -> object:
     """The system's configuration with little networks, and no warm-up."""
     config = registry.load(slug).config
     settings = {"hidden": (16, 16), "batch": 4, "warmup": 2, "horizon": 8, "minibatch": 4, "capacity": 64, "envs": 1}
+    settings |= {"actor_width": 16, "critic_width": 16}
     return config(**{k: v for k, v in settings.items() if k in config.__dataclass_fields__})
 
 

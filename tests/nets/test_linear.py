@@ -152,7 +152,7 @@ def test_compiled_matches_eager() -> None:
         want = torch.autograd.grad(exact.square().sum(), exact_args)
         for g, e in zip(torch.autograd.grad(got.square().sum(), args), want, strict=True):
             # rounding flips a rectifier here and there, which moves a few entries far
-            assert (g.double() - e).norm() <= tol * e.norm()
+            assert (g.double() - e).norm() <= 2 * tol * e.norm()
 
 
 def test_export_uses_only_plain_operations() -> None:

@@ -86,3 +86,29 @@ def test_images_have_no_observer() -> None:
     observer = observer_of(vector_spec(7, 1))
     assert observer is not None
     assert observer.mean.shape == (7,)
+
+
+def test_returns_stay_within_a_bound() -> None:
+    """The divisor is the larger of the standard deviation and the largest return over the bound."""
+    torch.manual_seed(0)
+    reward, ended = torch.randn(3, 60), torch.rand(3, 60) < 0.1
+    ended[2, 39], reward[2, 40] = True, 30.0  # a rare large one
+    discount, returns = 0.9, torch.zeros(3, 60)
+    for i in range(3):
+        running = 0.0
+        for t in range(60):
+            running = running + reward[i, t].item()
+            returns[i, t] = running
+            running *= 0.0 if ended[i, t] else discount
+    scaler = RewardScaler(discount, bound=5.0)
+    divisors = []
+    for t in range(60):
+        scaler.update(reward[:, t : t + 1], ended[:, t : t + 1])
+        divisors.append((1.0 / scaler(torch.ones(1))).item())
+    for t in (5, 30, 59):
+        seen = returns[:, : t + 1]
+        expected = max(seen.std(correction=0).item(), seen.abs().max().item() / 5)
+        assert divisors[t] == pytest.approx(expected, rel=1e-4)
+    assert divisors[59] == pytest.approx(returns.abs().max().item() / 5, rel=1e-4), "the bound counts here"
+    assert divisors[30] == pytest.approx(returns[:, :31].std(correction=0).item(), rel=1e-4), "and the spread here"
+    assert (returns / divisors[59]).abs().max().item() == pytest.approx(5.0)

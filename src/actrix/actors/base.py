@@ -29,6 +29,12 @@ class Actor(nn.Module):
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         raise NotImplementedError
 
+    def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """As `act` in mode "sample" where each row is the next moment of one environment, with what the actor carries
+        from moment to moment (held noise, a recurrent state): `memory` is what the last call returned, None at first.
+        """
+        return self.act(obs, "sample", mask), memory
+
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
         """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
         raise NotImplementedError

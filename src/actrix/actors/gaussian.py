@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actrix.actors.base import Action, Actor
+from actrix.actors.noise import held, zeta
 from actrix.nets.mlp import MLP
+from actrix.nets.unit import UnitNet
 from actrix.spec import Spec
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -26,8 +29,16 @@ def squash_correction(u: Tensor) -> Tensor:
     return (2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(-1)
 
 
+def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """a = tanh(mean + std * noise) [B, A] and its log-density [B] for noise ~ N(0, 1)."""
+    u = mean + log_std.exp() * noise
+    return torch.tanh(u), gaussian_logp(noise, log_std) - squash_correction(u)
+
+
 class SquashedGaussian(Actor):
     """a = tanh(u), u ~ N(mean(s), std(s)); densities are of the canonical action in (-1, 1)^A."""
+
+    net: nn.Module
 
     def __init__(
         self,
@@ -48,9 +59,7 @@ class SquashedGaussian(Actor):
     def sample(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised action [B, A] and its log-density [B]."""
         mean, log_std = self.distribution(obs)
-        noise = torch.randn_like(mean)
-        u = mean + log_std.exp() * noise
-        return torch.tanh(u), gaussian_logp(noise, log_std) - squash_correction(u)
+        return squashed(mean, log_std, torch.randn_like(mean))
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         """Log-density [B] of canonical actions; they are pulled inside (-1, 1) by 1e-6 to invert tanh."""
@@ -66,6 +75,44 @@ class SquashedGaussian(Actor):
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
         logp = self.log_prob(obs, action)
         return -(logp if weight is None else logp * weight).mean()
+
+
+class UnitGaussian(SquashedGaussian):
+    """A squashed Gaussian on a network of unit norm (`nets.unit`), whose noise is held for a while in exploration.
+
+    `training` normalises by the statistics of the rows given. log std = low + (high - low) (1 + tanh(raw)) / 2.
+    Exploring, each environment keeps its noise for n steps, P(n) ~ n^-exponent for n = 1..hold (`actors.noise`).
+    """
+
+    chances: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int,
+        blocks: int,
+        log_std_range: tuple[float, float] = (-10.0, 2.0),
+        hold: int = 16,
+        exponent: float = 2.0,
+    ) -> None:
+        Actor.__init__(self, spec)
+        self.net = UnitNet(self.encoder.size, width, blocks, 2 * spec.action_size)
+        self.log_std_range = log_std_range
+        self.register_buffer("chances", zeta(hold, exponent), persistent=False)
+
+    def distribution(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        mean, raw = self.net(self.encoder(obs), training)[0].chunk(2, -1)
+        low, high = self.log_std_range
+        return mean, low + 0.5 * (high - low) * (1 + torch.tanh(raw))
+
+    def sample(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.distribution(obs, training)
+        return squashed(mean, log_std, torch.randn_like(mean))
+
+    def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        mean, log_std = self.distribution(obs)
+        memory = held(memory, mean, self.chances)
+        return Action(*squashed(mean, log_std, memory.noise)), memory
 
 
 class Gaussian(Actor):

@@ -79,6 +79,30 @@ def soft_optimal(discount: float, temperature: float) -> np.ndarray:
     return policy.reshape(-1, Layers.choices)
 
 
+class NoisyChain(gym.Env):
+    """Five steps whose rewards are N(0, std^2), whatever is done; then it ends. The distribution of every return is
+    known: from position k on, its variance is std^2 times the sum of discount^(2 j) over the steps left."""
+
+    length = 5
+
+    def __init__(self, std: float) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (self.length,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.std, self.at = std, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.at = 0
+        return self.seen(), {}
+
+    def seen(self) -> np.ndarray:
+        return (np.arange(self.length) == self.at).astype(np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.at += 1
+        return self.seen(), float(self.np_random.normal(0.0, self.std)), self.at == self.length, False, {}
+
+
 def scaled_pendulum(scale: float) -> gym.Env:
     """Pendulum-v1 with its reward times `scale`."""
     return TransformReward(PendulumEnv(), lambda reward: scale * float(reward))
@@ -86,7 +110,9 @@ def scaled_pendulum(scale: float) -> gym.Env:
 
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
-for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0)):
+for name, std in (("Quiet", 1.0), ("Loud", 10.0)):
+    gym.register(f"{name}Chain-v0", entry_point="actrix.claims.worlds:NoisyChain", kwargs={"std": std})
+for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0), ("Hundredfold", 100.0)):
     gym.register(
         f"{name}Pendulum-v1",
         entry_point="actrix.claims.worlds:scaled_pendulum",

@@ -5,8 +5,8 @@ for its call, because the BLAS that PyTorch ships runs at half of its speed on s
 processors. Everything else (other devices and types, autocast, reduced-precision
 matrix products, small products, export) uses plain PyTorch operations. Both ways
 compute in full float32 (unless `set_precision("medium")`: then operands and results of
-large products are rounded to bfloat16 where the processor has such products) and work in eager mode, under autograd to any order, and
-under ``torch.compile``.
+large products are rounded to bfloat16 where the processor has such products) and work
+in eager mode, under autograd to any order, and under ``torch.compile``.
 
 Weights are stored as ``[in, out]``, and as ``[E, in, out]`` for a stack of ``E``
 networks of one shape (an ensemble of critics).
@@ -221,13 +221,13 @@ class Packed:
         return torch.nn.functional.linear(x, self.weight, self.bias)
 
 
-def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False) -> Tensor:
     """One layer of ``E`` networks side by side: ``x @ weight + bias`` for each.
 
     Args:
         x: ``[B, in]`` (the same input for all networks) or ``[E, B, in]``.
         weight: ``[E, in, out]``.
-        bias: ``[E, 1, out]``.
+        bias: ``[E, 1, out]``, or None.
         relu: Apply a rectifier to the result.
 
     Returns:
@@ -237,14 +237,14 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = Fals
     first = x if x.dim() == 2 else x[0]
     if _pays(first, weight[0]) or _rounds(first, weight[0]):
         inputs = [x] * members if x.dim() == 2 else x.unbind(0)
+        biases = [None] * members if bias is None else [b[0] for b in bias.unbind(0)]
         return torch.stack(
-            [
-                linear(member, w, b[0], relu=relu)
-                for member, w, b in zip(inputs, weight.unbind(0), bias.unbind(0), strict=True)
-            ]
+            [linear(member, w, b, relu=relu) for member, w, b in zip(inputs, weight.unbind(0), biases, strict=True)]
         )
     if _as_sum(weight):
-        out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+        out = (x * weight.transpose(1, 2)).sum(-1, keepdim=True)
+        out = out if bias is None else out + bias
     else:
-        out = torch.baddbmm(bias, x if x.dim() == 3 else x.expand(members, *x.shape), weight)
+        x = x if x.dim() == 3 else x.expand(members, *x.shape)
+        out = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     return out.relu() if relu else out

@@ -53,16 +53,20 @@ class RewardScaler(nn.Module):
     """Divides rewards by the running standard deviation of the discounted return of each environment.
 
     `update([N, T] rewards, [N, T] ended, [N, T] mask)` walks the rows in time, and counts the steps in the mask;
-    `forward` scales and clips. The same statistic as VecNormalize in OpenAI baselines.
+    `forward` scales and clips. The same statistic as VecNormalize in OpenAI baselines. With `bound` the divisor is
+    at least max |return| / bound, so that no return seen so far leaves [-bound, bound] (FlashSAC, 2604.04539).
     """
 
     running: Tensor
+    largest: Tensor
 
-    def __init__(self, discount: float, clip: float = 10.0) -> None:
+    def __init__(self, discount: float, clip: float = 10.0, bound: float | None = None) -> None:
         super().__init__()
-        self.discount, self.clip = discount, clip
+        self.discount, self.clip, self.bound = discount, clip, bound
         self.stats = Normaliser(1)
         self.register_buffer("running", torch.zeros(0))
+        if bound is not None:
+            self.register_buffer("largest", torch.zeros(()))
 
     @torch.no_grad()
     def update(self, reward: Tensor, ended: Tensor, mask: Tensor | None = None) -> None:
@@ -75,7 +79,13 @@ class RewardScaler(nn.Module):
             returns[:, t] = running + reward[:, t]
             running = returns[:, t] * keep[:, t]
         self.running.copy_(running)
-        self.stats.update(returns.reshape(-1, 1) if mask is None else returns[mask][:, None])
+        counted = returns.reshape(-1) if mask is None else returns[mask]
+        self.stats.update(counted[:, None])
+        if self.bound is not None and counted.numel():
+            self.largest.copy_(torch.maximum(self.largest, counted.abs().amax()))
 
     def forward(self, reward: Tensor) -> Tensor:
-        return (reward * (self.stats.variance + 1e-8).rsqrt()).clamp(-self.clip, self.clip)
+        divisor = (self.stats.variance + 1e-8).sqrt()
+        if self.bound is not None:
+            divisor = torch.maximum(divisor, self.largest / self.bound)
+        return (reward / divisor).clamp(-self.clip, self.clip)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actrix.data.batches import Steps
+from actrix.data.batches import Steps, Transitions
 from actrix.data.replay import Replay
 from actrix.envs.worlds import Worlds
 from actrix.rng import seed_of, torch_stream
@@ -39,7 +39,6 @@ class Setting:
     folder: Path | None  # where large experience may be memory-mapped
     total_steps: int
     checkpoint_every: int
-    act: Callable[..., Any] | None = None
     task: Any = None
 
 
@@ -75,14 +74,15 @@ class WorldFeed:
     def __init__(self, setting: Setting) -> None:
         assert setting.worlds is not None
         self.worlds, self.seed = setting.worlds, setting.seed
-        self.act = setting.act or setting.learner.act
         self.progress = Progress()
         self.obs: np.ndarray = np.empty(0)
         self.mask: np.ndarray | None = None
+        self.memory: Any = None  # what the actor carries from step to step
 
     def reset(self) -> None:
         seeds = [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
         self.obs, self.mask = self.worlds.reset(seeds)
+        self.memory = None
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
         return iter(())
@@ -136,7 +136,9 @@ class ReplayFeed(WorldFeed):
             if warming:
                 action = self._random().numpy()
             else:
-                action = self.act(torch.from_numpy(self.obs), "sample", self.tensor_mask()).action.cpu().numpy()
+                seen = torch.from_numpy(self.obs)
+                decided, self.memory = learner.explore(seen, self.tensor_mask(), self.memory)
+                action = decided.action.cpu().numpy()
         out = self.worlds.step(action)
         columns = {
             "obs": self.obs, "action": action, "reward": out.reward, "next_obs": out.next_obs,
@@ -144,11 +146,13 @@ class ReplayFeed(WorldFeed):
         }  # fmt: skip
         if self.mask is not None and out.next_mask is not None:
             columns |= {"mask": self.mask, "next_mask": out.next_mask}
+        learner.observe(
+            Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()}),
+            torch.from_numpy(out.valid),
+        )
         if not out.valid.all():
             columns = {name: values[out.valid] for name, values in columns.items()}
         self.replay.add(**columns)
-        if learner.observer is not None:
-            learner.observer.update(torch.from_numpy(columns["next_obs"]))
         self.obs, self.mask = out.obs, out.mask
         progress.steps += self.worlds.n
         if out.episodes:
@@ -226,7 +230,7 @@ class RolloutFeed(WorldFeed):
                 seen = torch.from_numpy(self.obs)
                 if learner.observer is not None:
                     learner.observer.update(seen)
-                decided = self.act(seen, "sample", self.tensor_mask())
+                decided, self.memory = learner.explore(seen, self.tensor_mask(), self.memory)
                 out = self.worlds.step(decided.action.cpu().numpy())
                 obs[:, t] = seen if learner.observer is None else learner.perceive(seen)
                 following = torch.from_numpy(out.next_obs)

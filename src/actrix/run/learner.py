@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actrix.actors.base import Action, Actor
+from actrix.data.batches import Transitions
 from actrix.nets.normaliser import Normaliser
 from actrix.optim import Adam, Optimiser
 from actrix.spec import Spec
@@ -79,6 +80,12 @@ class Learner(nn.Module):
         """Which kind of update number `updates` is; each kind is a graph of its own (delayed actors)."""
         return None
 
+    def observe(self, seen: Transitions, valid: Tensor) -> None:
+        """What every environment has just done, one row each, before it goes into a replay: statistics are taken
+        here. `valid` [N] is False in rows that were only a reset."""
+        if self.observer is not None:
+            self.observer.update(seen.next_obs if bool(valid.all()) else seen.next_obs[valid])
+
     def prepare(self, steps: Any) -> Any:
         """Credit: called once on freshly collected `Steps`, before they are cut into minibatches."""
         return steps
@@ -93,6 +100,14 @@ class Learner(nn.Module):
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         """Decide on raw canonical observations [B, D]."""
         return self.actor.act(self.perceive(obs), mode, mask)
+
+    @torch.no_grad()
+    def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide while gathering experience, one row per environment, and what to remember of it.
+
+        `memory` is what the last call gave back; None at the beginning and after a barrier, so it is never saved.
+        """
+        return self.actor.explore(self.perceive(obs), mask, memory)
 
     # -- state --------------------------------------------------------------------------------------------------
 
