@@ -92,7 +92,7 @@ def check_sources(entry: registry.System, options: RunOptions, config: Any) -> N
     if feed not in (DatasetFeed, ReplayFeed):
         raise ActrixError(
             f"{entry.slug} learns from its own rollouts, not from recorded data",
-            "use a system that can: bc, td3-bc, iql, cal-ql, or one with a replay, such as sac",
+            "use a system of the family offline, or one with a replay, such as sac",
             misuse=True,
         )
     if options.online_steps and not hasattr(config, "updates_per_step"):
