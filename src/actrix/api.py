@@ -76,7 +76,7 @@ def begin(system: str, options: RunOptions, config: Any = None, folder: Path | s
 
 def subject(options: RunOptions) -> str:
     """What a run is about, in a word: its environment, its task, or the name of its data."""
-    return options.env or options.task or Path(options.data[0]).absolute().name
+    return options.env or options.task or "-".join(Path(path).absolute().name for path in options.data[:1])
 
 
 def resume(

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from worlds import name
+from worlds import name, recorded
 
 from actrix import registry
+from actrix.critics.values import DiscreteQ, QEnsemble, StateValue
 from actrix.data.batches import Steps, Transitions
 from actrix.errors import ActrixError
 from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
-from actrix.run.feeds import ReplayFeed, RolloutFeed, flatten
+from actrix.run.feeds import RolloutFeed, flatten
 from actrix.run.learner import Learner
+from actrix.run.offline import DatasetFeed
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import Box, Choices, Spec, vector_spec
 
@@ -28,11 +30,13 @@ SPECS = {
     "multidiscrete": vector_spec(3, Choices((2, 3), "multidiscrete", (0, 0))),
     "multibinary": vector_spec(3, Choices((2, 2, 2), "multibinary", (0, 0, 0))),
 }
-CONTROL = [entry for entry in registry.catalogue().values() if entry.family == "control"]
+CONTROL = [entry for entry in registry.catalogue().values() if entry.family in ("control", "offline")]
 CASES = [pytest.param(e.slug, kind, id=f"{e.slug}-{kind}") for e in CONTROL for kind in e.acts]
-REPLAYED = [c for c in CASES if issubclass(registry.load(str(c.values[0])).learner.feed, ReplayFeed)]
+LEARNERS = {e.slug: registry.load(e.slug).learner for e in CONTROL}
+REPLAYED = [c for c in CASES if hasattr(LEARNERS[str(c.values[0])], "target")]
+ACTING = [c for c in CASES if LEARNERS[str(c.values[0])].feed is not DatasetFeed]
 EXACT = ("ddpg", "dqn", "sac-discrete")  # nothing is drawn in their losses
-ROLLED = [c for c in CASES if issubclass(registry.load(str(c.values[0])).learner.feed, RolloutFeed)]
+ROLLED = [c for c in CASES if issubclass(LEARNERS[str(c.values[0])].feed, RolloutFeed)]
 
 
 def build(slug: str, spec: Spec, seed: int = 0, **settings: Any) -> Learner:
@@ -53,7 +57,7 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
     """Random experience such as the learner's feed would gather, credit not yet done."""
     spec = learner.spec
     with torch_stream(seed, "experience"):
-        shape = (32,) if issubclass(learner.feed, ReplayFeed) else (4, 8)
+        shape = (4, 8) if issubclass(learner.feed, RolloutFeed) else (32,)
         obs, next_obs = torch.randn(2, *shape, 3)
         action, reward = actions(spec, *shape), torch.randn(shape)
         terminated, truncated = torch.rand(2, *shape) < 0.2
@@ -62,8 +66,9 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
             mask, next_mask = torch.rand(2, *shape, sum(spec.action.sizes)) < 0.5
             starts = torch.tensor([sum(spec.action.sizes[:k]) for k in range(len(spec.action.sizes))])
             mask = mask.scatter(-1, action + starts, True)
-        if issubclass(learner.feed, ReplayFeed):
-            return Transitions(obs, action, reward, next_obs, terminated, truncated, mask, next_mask)
+        if not issubclass(learner.feed, RolloutFeed):
+            returns = torch.randn(shape) if learner.wants_returns else None
+            return Transitions(obs, action, reward, next_obs, terminated, truncated, mask, next_mask, returns)
         with torch.no_grad():
             logp = learner.actor.evaluate(obs, action, mask)[0] + 0.1 * torch.randn(shape)  # type: ignore[operator]
         acted = torch.rand(shape) < 0.9
@@ -170,10 +175,13 @@ TRUNCATED = torch.tensor([False, True, False, True])
 
 
 @torch.no_grad()
-def make_constant(critic: nn.Module, value: float) -> None:
-    for p in critic.parameters():
-        p.zero_()
-    critic.net.layers[-1].bias.fill_(value)  # type: ignore[union-attr]
+def make_constant(module: nn.Module, value: float) -> None:
+    """Every critic in the module says `value` of everything."""
+    for critic in module.modules():
+        if isinstance(critic, QEnsemble | DiscreteQ | StateValue):
+            for p in critic.parameters():
+                p.zero_()
+            critic.net.layers[-1].bias.fill_(value)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("slug", "kind"), REPLAYED)
@@ -190,7 +198,7 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
     assert torch.equal(here == there, TERMINATED)
     assert torch.equal(here[TERMINATED], batch.reward[TERMINATED])
     # closed form: a critic that says HUGE of everything, an entropy that counts for nothing
-    make_constant(learner.target_critic.copy, HUGE)
+    make_constant(learner, HUGE)
     expected = batch.reward + learner.config.discount * HUGE * ~TERMINATED
     torch.testing.assert_close(learner.target(batch), expected, rtol=1e-6, atol=0)
 
@@ -283,7 +291,8 @@ def run(slug: str, env: str) -> Learner:
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     config = entry.config(**{k: v for k, v in small.items() if k in known})
-    options = RunOptions(env=env, steps=90, eval_episodes=3, compile="no", threads=1)
+    data = recorded(env) if entry.learner.feed is DatasetFeed else ()
+    options = RunOptions(env=env, data=data, steps=90, eval_episodes=3, compile="no", threads=1)
     trainer = Trainer.start(slug, options, config)
     reports = list(trainer)
     trainer.close()
@@ -299,7 +308,7 @@ def test_it_runs_in_every_space_that_it_says_it_can(slug: str, kind: str, image:
     run(slug, name(kind, image=image))
 
 
-@pytest.mark.parametrize(("slug", "kind"), [c for c in CASES if c.values[1] in ("discrete", "multidiscrete")])
+@pytest.mark.parametrize(("slug", "kind"), [c for c in ACTING if c.values[1] in ("discrete", "multidiscrete")])
 def test_forbidden_choices_are_never_made(slug: str, kind: str) -> None:
     """Neither at random in the warmup, nor while learning, nor in evaluation: the environment raises."""
     run(slug, name(kind, masked=True))
@@ -324,8 +333,9 @@ def test_an_unsupported_space_names_the_systems_that_can(entry: registry.Entry) 
         if kind in entry.acts:
             continue
         able = [e.slug for e in CONTROL if kind in e.acts]
+        data = recorded(name(kind)) if LEARNERS[entry.slug].feed is DatasetFeed else ()
         with pytest.raises(ActrixError, match=f"{entry.slug} cannot act in") as caught:
-            Trainer.start(entry.slug, RunOptions(env=name(kind), steps=10))
+            Trainer.start(entry.slug, RunOptions(env=name(kind), data=data, steps=10))
         assert caught.value.misuse
         assert kind in caught.value.message
         assert able

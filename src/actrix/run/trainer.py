@@ -115,9 +115,7 @@ def check_data(o: RunOptions) -> None:
             misuse=True,
         )
     if o.mix and (min(o.mix) < 0 or sum(o.mix[: len(o.data)]) <= 0):
-        raise ActrixError(
-            f"--mix {' '.join(map(str, o.mix))}: weights are 0 or more, of the data not all 0", misuse=True
-        )
+        raise ActrixError("--mix: weights must be 0 or more, and those of the data not all 0", misuse=True)
 
 
 LEAST = {"steps": 1, "level": 1, "env_timeout": 0.1}  # the smallest sense that a number makes; otherwise 0
