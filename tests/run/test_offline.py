@@ -316,7 +316,7 @@ def test_without_an_environment_it_trains_and_says_that_it_does_not_evaluate(
     assert cli.run([*map(str, words), "--folder", str(tmp_path / "run")]) == 0
     out = capsys.readouterr()
     assert "not evaluated" in out.out
-    assert ("Nowhere-v0 cannot be made here" if said else "no environment is known") in out.err
+    assert ("Nowhere-v0 is not installed" if said else "no environment is known") in out.err
     done = says(["resume", tmp_path / "run", "--steps", 40], capsys)
     assert (done["step"], done["evaluation"]) == (40, {})
     assert not any(r["kind"] == "eval" for r in RunFolder(tmp_path / "run").records())
@@ -326,6 +326,19 @@ def test_without_an_environment_it_trains_and_says_that_it_does_not_evaluate(
     assert "no environment" in says(["collect", tmp_path / "run", "--out", tmp_path / "x"], capsys, 2)["error"]
     assert "needs an environment" in says(["resume", tmp_path / "run", "--online-steps", 5], capsys, 2)["error"]
     assert cli.run(["report", str(tmp_path / "run")]) == 0
+
+
+def test_data_do_not_choose_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "imported"
+    (tmp_path / "planted.py").write_text(f"open({str(mark)!r}, 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    data = written(tmp_path / "data.npz", "Pendulum-v1", "planted:Pendulum-v1")
+    trainer = start("bc", **{**SMALL, "data": (str(data),), "steps": 5})
+    assert "--env planted:Pendulum-v1" in trainer.regime.remark
+    trainer.close()
+    assert not mark.exists()
+    start("bc", **{**SMALL, "data": (str(data),), "env": "planted:Pendulum-v1", "steps": 5}).close()
+    assert mark.exists(), "the plant was a dud"
 
 
 # -- misuse ---------------------------------------------

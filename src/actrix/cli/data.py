@@ -22,6 +22,7 @@ class Args:
 
 def run(argv: list[str]) -> None:
     args = parse(Args, argv, "data")
+    from actrix.run.folder import disk_errors
     from actrix.run.offline import look
 
     if args.out is not None and args.out.is_dir():
@@ -31,7 +32,8 @@ def run(argv: list[str]) -> None:
         from actrix.evaluate.recorded import write_page
 
         beside = args.data / "data.html" if args.data.is_dir() else args.data.with_suffix(".html")
-        found["page"] = str(write_page(found, dataset, args.out or beside))
+        with disk_errors(str(args.out or beside)):
+            found["page"] = str(write_page(found, dataset, args.out or beside))
     if args.json:
         emit(found)
         return

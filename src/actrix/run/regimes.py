@@ -123,7 +123,9 @@ def settled(options: RunOptions, config: Any) -> RunOptions:
     if options.data:
         options = replace(options, data=absolute(options.data))
         found = Recorded(options.data).env
-        if options.env is None and found is not None:
+        # a file of data must not choose which code is imported: a module of one's own has to be named by --env
+        known = found is not None and (":" not in found or found.startswith("actrix."))
+        if options.env is None and found is not None and known:
             with contextlib.suppress(ActrixError):  # it is not installed here: train without it
                 make_env(found).close()
                 options = replace(options, env=found)
@@ -153,9 +155,12 @@ class ControlRegime:
         self.judged = self.worlds is not None
         self.remark = ""
         if not self.judged:
-            recorded = None if self.data is None else self.data.env
-            why = f"the data's environment {recorded} cannot be made here" if recorded else "no environment is known"
-            self.remark = f"no evaluation: {why} (--env ID names one)"
+            self.remark = "no evaluation: no environment is known (--env ID names one)"
+            if self.data is not None and self.data.env:
+                self.remark = (
+                    f"no evaluation: the data's environment {self.data.env} is not installed, or in a module that is "
+                    f"only imported where it is asked for (--env {self.data.env})"
+                )
         kind = self.maps.spec.action_kind
         if kind not in entry.acts:
             self.close()
