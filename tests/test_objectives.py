@@ -91,3 +91,37 @@ def test_policy_gradient_is_the_gradient_of_the_expected_advantage() -> None:
     (got,) = torch.autograd.grad(surrogate, logits)
     (expected,) = torch.autograd.grad(-(torch.softmax(logits, -1) * advantage).sum(), logits)
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.7, 0.9, 0.99])
+def test_expectile_of_a_uniform_distribution(level: float) -> None:
+    """Of U(0, 1): level (1 - e)^2 / 2 = (1 - level) e^2 / 2, so e = sqrt(level) / (sqrt(level) + sqrt(1 - level))."""
+    draws = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    value = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([value], max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        found = objectives.expectile(value.expand_as(draws), draws, level)
+        found.backward()
+        return found
+
+    optimiser.step(loss)
+    expected = level**0.5 / (level**0.5 + (1 - level) ** 0.5)
+    assert value.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_expectile_of_a_coin() -> None:
+    """Of 1 with probability p, else 0: level p (1 - e) = (1 - level) (1 - p) e. At 0.5 it is the mean."""
+    p, draws = 0.15, torch.tensor([1.0] * 15 + [0.0] * 85)
+    for level in (0.5, 0.9):
+        e = level * p / (level * p + (1 - level) * (1 - p))
+        value = torch.tensor(e, requires_grad=True)
+        objectives.expectile(value.expand(100), draws, level).backward()
+        assert value.grad is not None
+        assert abs(value.grad.item()) < 1e-6
+    target = torch.ones(3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(
+        objectives.expectile(torch.zeros(3, requires_grad=True), target, 0.7), target, allow_unused=True
+    )
+    assert gradient is None, "the target is left alone"

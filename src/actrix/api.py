@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actrix import registry
-from actrix.errors import unknown
+from actrix.data.formats import Episode
+from actrix.errors import ActrixError, unknown
 from actrix.run import regimes
 from actrix.run.folder import RunFolder, disk_errors
 from actrix.run.learner import Learner
@@ -25,7 +27,7 @@ class Result:
 
     folder: Path
     step: int
-    evaluation: dict[str, Any]  # scores, mean, low, high of the final policy
+    evaluation: dict[str, Any]  # scores, mean, low, high of the final policy; empty where there is no environment
     seconds: float
 
 
@@ -34,11 +36,12 @@ def train(
     env: str | None = None,
     *,
     task: str | None = None,
+    data: Path | str | Sequence[Path | str] = (),
     folder: Path | str | None = None,
     quiet: bool = False,
     **settings: Any,
 ) -> Result:
-    """Train a system and return its result.
+    """Train a system and return its result. `data` is recorded experience (see `RunOptions.data`).
 
     `settings` are fields of `RunOptions` (steps, seed, workers, device, ...) or of the system's own Config
     (rate, discount, ...); an unknown one raises ActrixError with the nearest names.
@@ -49,7 +52,10 @@ def train(
     for name in settings:
         if name not in of_run | of_config:
             raise unknown("setting", name, of_run | of_config)
-    options = RunOptions(env=env, task=task, **{k: v for k, v in settings.items() if k in of_run})
+    paths = (data,) if isinstance(data, str | Path) else data
+    options = RunOptions(
+        env=env, task=task, data=tuple(map(str, paths)), **{k: v for k, v in settings.items() if k in of_run}
+    )
     config = entry.config(**{k: v for k, v in settings.items() if k in of_config})
     return finish(begin(system, options, config, folder), quiet)
 
@@ -58,7 +64,7 @@ def begin(system: str, options: RunOptions, config: Any = None, folder: Path | s
     """The trainer of a new run in `folder`; None makes a new one under runs/."""
     if folder is not None:
         return Trainer.start(system, options, config, folder)
-    where = new_folder(system, options.env or str(options.task), options.seed)
+    where = new_folder(system, subject(options), options.seed)
     try:
         return Trainer.start(system, options, config, where)
     except BaseException:
@@ -68,9 +74,17 @@ def begin(system: str, options: RunOptions, config: Any = None, folder: Path | s
         raise
 
 
-def resume(folder: Path | str, steps: int | None = None, quiet: bool = False) -> Result:
-    """Continue a run from its newest checkpoint to its budget (or to `steps`)."""
-    return finish(Trainer.resume(folder, steps), quiet)
+def subject(options: RunOptions) -> str:
+    """What a run is about, in a word: its environment, its task, or the name of its data."""
+    return options.env or options.task or "-".join(Path(path).absolute().name for path in options.data[:1])
+
+
+def resume(
+    folder: Path | str, steps: int | None = None, quiet: bool = False, online_steps: int | None = None
+) -> Result:
+    """Continue a run from its newest checkpoint to its budget (or to `steps`; or, where it learned from data,
+    for `online_steps` in the environment)."""
+    return finish(Trainer.resume(folder, steps, online_steps), quiet)
 
 
 def finish(trainer: Trainer, quiet: bool = False) -> Result:
@@ -80,12 +94,14 @@ def finish(trainer: Trainer, quiet: bool = False) -> Result:
     began = time.monotonic()
     options = trainer.options
     evaluation: dict[str, Any] = {}
-    label = f"{trainer.system} on {options.env or options.task}"
+    label = f"{trainer.system} on {subject(options)}"
     try:
-        with Bar(options.steps, trainer.step, trainer.regime.unit, quiet, label) as bar:
+        with Bar(options.total, trainer.step, trainer.regime.unit, quiet, label) as bar:
             if trainer.folder is not None:
                 bar.say(f"run {trainer.folder.path}")
             bar.say(trainer.engine.explanation)
+            if trainer.regime.remark:
+                bar.say(trainer.regime.remark)
             trainer.regime.say = bar.say
             for report in trainer:
                 notes = {"stage": report.stage}
@@ -95,7 +111,7 @@ def finish(trainer: Trainer, quiet: bool = False) -> Result:
                     evaluation = report.evaluation
                     notes["score"] = f"{evaluation['mean']:,.2f}"
                 bar.update(report.step, **notes)
-        if not evaluation:  # the budget was already spent
+        if not evaluation and trainer.regime.judged:  # the budget was already spent
             evaluation = trainer.evaluate()
     finally:
         trainer.close()
@@ -152,6 +168,51 @@ def evaluate(folder: Path | str, episodes: int = 20, seed: int = 0) -> dict[str,
     finally:
         regime.close()
     return {"system": data["system"], "env": data["env"], "task": data["task"], "episodes": episodes, **scores}
+
+
+def collect(
+    folder: Path | str,
+    out: Path | str,
+    episodes: int = 100,
+    seed: int = 0,
+    mode: str = "sample",
+    format: str = "minari",
+    quiet: bool = True,
+) -> dict[str, Any]:
+    """Record episodes of a run's policy as a data set (see `run.collect`); returns what was recorded.
+
+    mode: "sample" acts as the policy explores, "mean" as it is evaluated.
+    """
+    from actrix.run.collect import collect as recorded
+
+    if mode not in ("sample", "mean"):
+        raise ActrixError(f"--mode is sample or mean, not {mode!r}", misuse=True)
+    run = RunFolder(folder).config()
+    if run["env"] is None:
+        raise ActrixError(
+            f"{folder} has no environment to collect from",
+            "only a run that was trained with --env ID can be collected from",
+            misuse=True,
+        )
+    policy = load(folder)
+    assert isinstance(policy, Policy)
+    returns: list[float] = []
+    steps = 0
+    with Bar(episodes, 0, "episodes", quiet, f"collecting {run['env']}") as bar:
+
+        def note(episode: Episode) -> None:
+            nonlocal steps
+            steps += len(episode.reward)
+            returns.append(sum(episode.reward))
+            bar.update(len(returns), **{"return": f"{returns[-1]:,.1f}"})
+
+        about = {"system": run["system"], "mode": mode}
+
+        def act(obs: Any, mask: Any) -> Any:
+            return policy.act(obs, mode, mask)
+
+        made = recorded(act, run["env"], episodes, Path(out), about, seed, format, note)
+    return {"data": str(made), "episodes": len(returns), "rows": steps, "mean": sum(returns) / len(returns)}
 
 
 def draw_rollout(folder: Path | str, frames: int = 8) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,24 @@ def n_step(reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Te
         running = reward[:, t] + discount * torch.where(terminated[:, t], 0.0, running)
         target[:, t] = running
     return target
+
+
+def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, discount: float) -> np.ndarray:
+    """Discounted sum of rewards from each row to the end of its episode: [N] rows of episodes in order -> [N] float32.
+
+    `last` [N] bool ends an episode. One that did not terminate is taken to go on with its last reward for ever:
+    r / (1 - discount), as the code of Cal-QL (2303.05479) does for its unending tasks; with a discount of 1 it is
+    summed to the cut.
+    """
+    tail = discount / (1 - discount) if discount < 1 else 0.0
+    # an episode's last row weighs its reward by 1 + tail, if the task went on
+    value = reward.astype(np.float64) * np.where(last & ~terminated, 1.0 + tail, 1.0)
+    found = np.empty(len(value), np.float32)
+    running = 0.0
+    for i in range(len(value) - 1, -1, -1):
+        running = value[i] + (0.0 if last[i] else discount * running)
+        found[i] = running
+    return found
 
 
 @torch.no_grad()

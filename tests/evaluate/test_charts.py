@@ -110,3 +110,18 @@ def test_standalone_is_a_document() -> None:
     html = charts.line_chart([Series("a", np.arange(3.0), np.arange(3.0))])
     text = charts.standalone(html[html.index("<svg") : html.index("</svg>") + 6], 720, 360)
     assert ET.fromstring(text).get("width") == "720"
+
+
+def test_histogram_counts_what_is_there() -> None:
+    """Heights are in proportion to counts; whole numbers have a bin each; nothing and one value are drawn too."""
+    drawn = charts.histogram([1, 1, 1, 3, 4, 4, np.nan], title="lengths")
+    heights = [float(h) for h in re.findall(r'<rect [^>]*height="([0-9.]+)"', drawn)]
+    assert len(heights) == 3, "an empty bin has no bar"
+    assert heights[0] / heights[1] == pytest.approx(3.0, abs=0.01)
+    assert heights[2] / heights[1] == pytest.approx(2.0, abs=0.01)
+    rng = np.random.default_rng(0)
+    heights = [float(h) for h in re.findall(r'height="([0-9.]+)"', charts.histogram(rng.random(40_000)))]
+    assert len(heights) == 40
+    assert min(heights) > 0.8 * max(heights)
+    for values in ([], [2.5], [0.0] * 7):
+        assert charts.histogram(values).count("<rect") == bool(values)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from shells import Running, Shell, bits
 
 from actrix import registry
+from actrix.data.formats import write_flat
+from actrix.envs.make import make_env
+from actrix.run.collect import record
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,31 @@ GRPO = (
     "grpo --task countdown --steps 10 --checkpoint-every 1 --eval-every 4 --eval-episodes 2 --log-every 1 --seed 3 "
     "--prompts 2 --group 4 --warm-steps 4 --warm-batch 4 --threads 1"
 )
+OFFLINE = (
+    "td3-bc --data {data} --hidden 16 16 --batch 16 --steps 600 --checkpoint-every 50 --eval-every 240 "
+    "--eval-episodes 1 --log-every 20 --seed 3 --threads 1"
+)
+CONTINUED = (
+    "cal-ql --data {data} --hidden 16 16 --batch 16 --samples 2 --capacity 100 --steps 150 --online-steps 250 "
+    "--checkpoint-every 50 --eval-every 200 --eval-episodes 1 --log-every 20 --seed 3 --threads 1"
+)
 CASES = {
     "sac": Case(tuple(SAC.split())),
     "sac in workers": Case((*SAC.split(), "--workers", "2"), kills=4, writing=2),
     "ppo": Case(tuple(PPO.split())),
     "ppo in workers": Case((*PPO.split(), "--workers", "2"), kills=4, writing=2),
     "grpo": Case(tuple(GRPO.split())),
+    "from data": Case(tuple(OFFLINE.split()), kills=2, writing=1),
+    "from data, then online": Case(tuple(CONTINUED.split()), kills=4, writing=1),
 }
+
+
+def recorded(path: Path) -> Path:
+    """Three episodes of random torques."""
+    env = make_env("Pendulum-v1")
+    played = record(lambda obs, mask: env.action_space.sample(), env, 3, 0)
+    write_flat(path, played, (env.observation_space, env.action_space), {"env": "Pendulum-v1"})
+    return path
 
 
 def wait_for_writing(run: Running, folder: Path, skip: int) -> bool:
@@ -59,6 +80,9 @@ def wait_for_writing(run: Running, folder: Path, skip: int) -> bool:
 @pytest.mark.parametrize("name", CASES)
 def test_killed_runs_end_with_the_same_bits(name: str, shell: Shell, tmp_path: Path) -> None:
     case = CASES[name]
+    if "{data}" in case.argv:
+        data = recorded(tmp_path / "data.npz")
+        case = replace(case, argv=tuple(str(data) if word == "{data}" else word for word in case.argv))
     if case.argv[0] not in registry.catalogue():
         pytest.skip(f"{case.argv[0]} is not written yet")
     began = time.monotonic()

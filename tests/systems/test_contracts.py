@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from worlds import name
+from worlds import name, recorded
 
 from actrix import registry
-from actrix.critics.values import Value
+from actrix.critics.distributions import CategoricalQ, GaussianQ
+from actrix.critics.values import DiscreteQ, QEnsemble, StateValue, Value
 from actrix.data.batches import Steps, Transitions
 from actrix.errors import ActrixError
 from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
-from actrix.run.feeds import ReplayFeed, RolloutFeed, flatten
+from actrix.run.feeds import RolloutFeed, flatten
 from actrix.run.learner import Learner
+from actrix.run.offline import DatasetFeed
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import Box, Choices, Spec, vector_spec
 
@@ -29,11 +31,13 @@ SPECS = {
     "multidiscrete": vector_spec(3, Choices((2, 3), "multidiscrete", (0, 0))),
     "multibinary": vector_spec(3, Choices((2, 2, 2), "multibinary", (0, 0, 0))),
 }
-CONTROL = [entry for entry in registry.catalogue().values() if entry.family == "control"]
+CONTROL = [entry for entry in registry.catalogue().values() if entry.family in ("control", "offline")]
 CASES = [pytest.param(e.slug, kind, id=f"{e.slug}-{kind}") for e in CONTROL for kind in e.acts]
-REPLAYED = [c for c in CASES if issubclass(registry.load(str(c.values[0])).learner.feed, ReplayFeed)]
+LEARNERS = {e.slug: registry.load(e.slug).learner for e in CONTROL}
+REPLAYED = [c for c in CASES if hasattr(LEARNERS[str(c.values[0])], "target")]
+ACTING = [c for c in CASES if LEARNERS[str(c.values[0])].feed is not DatasetFeed]
 EXACT = ("ddpg", "dqn", "sac-discrete")  # nothing is drawn in their losses
-ROLLED = [c for c in CASES if issubclass(registry.load(str(c.values[0])).learner.feed, RolloutFeed)]
+ROLLED = [c for c in CASES if issubclass(LEARNERS[str(c.values[0])].feed, RolloutFeed)]
 
 
 def build(slug: str, spec: Spec, seed: int = 0, **settings: Any) -> Learner:
@@ -55,7 +59,7 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
     """Random experience such as the learner's feed would gather, credit not yet done."""
     spec = learner.spec
     with torch_stream(seed, "experience"):
-        shape = (32,) if issubclass(learner.feed, ReplayFeed) else (4, 8)
+        shape = (4, 8) if issubclass(learner.feed, RolloutFeed) else (32,)
         obs, next_obs = torch.randn(2, *shape, 3)
         action, reward = actions(spec, *shape), torch.randn(shape)
         terminated, truncated = torch.rand(2, *shape) < 0.2
@@ -64,8 +68,9 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
             mask, next_mask = torch.rand(2, *shape, sum(spec.action.sizes)) < 0.5
             starts = torch.tensor([sum(spec.action.sizes[:k]) for k in range(len(spec.action.sizes))])
             mask = mask.scatter(-1, action + starts, True)
-        if issubclass(learner.feed, ReplayFeed):
-            return Transitions(obs, action, reward, next_obs, terminated, truncated, mask, next_mask)
+        if not issubclass(learner.feed, RolloutFeed):
+            returns = torch.randn(shape) if learner.wants_returns else None
+            return Transitions(obs, action, reward, next_obs, terminated, truncated, mask, next_mask, returns)
         with torch.no_grad():
             logp = learner.actor.evaluate(obs, action, mask)[0] + 0.1 * torch.randn(shape)  # type: ignore[operator]
         acted = torch.rand(shape) < 0.9
@@ -172,16 +177,20 @@ TRUNCATED = torch.tensor([False, True, False, True])
 
 
 @torch.no_grad()
-def make_constant(critic: nn.Module, value: float) -> float:
-    """Make a critic say `value` of everything, or the largest number that it can say; returns which."""
-    for p in critic.parameters():
-        p.zero_()
-    atoms = getattr(critic, "atoms", None)
-    if atoms is None:
-        critic.net.layers[-1].bias.fill_(value)  # type: ignore[union-attr]
-        return value
-    critic.net.layers[-1].bias[..., -1] = HUGE  # type: ignore[union-attr]
-    return float(atoms[-1])
+def make_constant(module: nn.Module, value: float) -> float:
+    """Every critic in the module says `value` of everything, or the largest number that it can; returns which."""
+    said = value
+    for critic in module.modules():
+        if not isinstance(critic, QEnsemble | DiscreteQ | StateValue | GaussianQ | CategoricalQ):
+            continue
+        for p in critic.parameters():
+            p.zero_()
+        if isinstance(critic, CategoricalQ):
+            critic.net.layers[-1].bias[..., -1] = HUGE  # type: ignore[union-attr]
+            said = float(critic.atoms[-1])
+        else:
+            critic.net.layers[-1].bias.fill_(value)  # type: ignore[union-attr]
+    return said
 
 
 def mean_of(target: Tensor | Value) -> Tensor:
@@ -203,7 +212,7 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
     assert torch.equal(here.isclose(there, rtol=1e-6, atol=1e-6), TERMINATED)
     torch.testing.assert_close(here[TERMINATED], batch.reward[TERMINATED], rtol=1e-6, atol=1e-6)
     # closed form: a critic that says HUGE of everything, an entropy that counts for nothing
-    huge = make_constant(learner.target_critic.copy, HUGE)
+    huge = make_constant(learner, HUGE)
     expected = (batch.reward + learner.config.discount * huge * ~TERMINATED).clamp(-huge, huge)
     torch.testing.assert_close(mean_of(learner.target(batch)), expected, rtol=1e-6, atol=0 if huge == HUGE else 1e-5)
 
@@ -297,7 +306,8 @@ def run(slug: str, env: str) -> Learner:
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     config = entry.config(**{k: v for k, v in small.items() if k in known})
-    options = RunOptions(env=env, steps=90, eval_episodes=3, compile="no", threads=1)
+    data = recorded(env) if entry.learner.feed is DatasetFeed else ()
+    options = RunOptions(env=env, data=data, steps=90, eval_episodes=3, compile="no", threads=1)
     trainer = Trainer.start(slug, options, config)
     reports = list(trainer)
     trainer.close()
@@ -313,7 +323,7 @@ def test_it_runs_in_every_space_that_it_says_it_can(slug: str, kind: str, image:
     run(slug, name(kind, image=image))
 
 
-@pytest.mark.parametrize(("slug", "kind"), [c for c in CASES if c.values[1] in ("discrete", "multidiscrete")])
+@pytest.mark.parametrize(("slug", "kind"), [c for c in ACTING if c.values[1] in ("discrete", "multidiscrete")])
 def test_forbidden_choices_are_never_made(slug: str, kind: str) -> None:
     """Neither at random in the warmup, nor while learning, nor in evaluation: the environment raises."""
     run(slug, name(kind, masked=True))
@@ -338,8 +348,9 @@ def test_an_unsupported_space_names_the_systems_that_can(entry: registry.Entry) 
         if kind in entry.acts:
             continue
         able = [e.slug for e in CONTROL if kind in e.acts]
+        data = recorded(name(kind)) if LEARNERS[entry.slug].feed is DatasetFeed else ()
         with pytest.raises(ActrixError, match=f"{entry.slug} cannot act in") as caught:
-            Trainer.start(entry.slug, RunOptions(env=name(kind), steps=10))
+            Trainer.start(entry.slug, RunOptions(env=name(kind), data=data, steps=10))
         assert caught.value.misuse
         assert kind in caught.value.message
         assert able

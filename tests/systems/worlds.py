@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+
+from actrix.data.formats import write_flat
+from actrix.envs.make import make_env
+from actrix.run.collect import record
 
 ACTIONS: dict[str, gym.Space] = {
     "box": spaces.Box(-2.0, 3.0, (2,), np.float32),
@@ -60,6 +69,17 @@ class Small(gym.Env):
         self.t += 1
         obs, info = self._see()
         return obs, float(np.sum(action)), bool(self.np_random.random() < 0.1), self.t >= LENGTH, info
+
+
+@cache
+def recorded(env_id: str) -> tuple[str, ...]:
+    """A data set of random actions in such an environment, for the systems that learn from data."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    env = make_env(env_id)
+    played = record(lambda obs, mask: env.action_space.sample(), env, 8, 0)
+    write_flat(folder / "data.npz", played, (env.observation_space, env.action_space), {"env": env_id})
+    return (str(folder / "data.npz"),)
 
 
 def name(kind: str, image: bool = False, masked: bool = False) -> str:

@@ -116,15 +116,31 @@ class UnitGaussian(SquashedGaussian):
 
 
 class Gaussian(Actor):
-    """a ~ N(mean(s), std), unbounded; std is one learned number per action, not a function of s (PPO)."""
+    """a ~ N(mean(s), std), unbounded; std is one learned number per action, not a function of s (PPO).
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", log_std: float = 0.0) -> None:
+    `bounded` keeps the mean in (-1, 1) by tanh (IQL). Samples can still lie outside: the environment clips them.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int],
+        activation: str = "tanh",
+        log_std: float = 0.0,
+        bounded: bool = False,
+    ) -> None:
         super().__init__(spec)
+        self.bounded = bounded
         self.net = MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
         self.log_std = nn.Parameter(torch.full((spec.action_size,), log_std))
 
-    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+    def forward(self, obs: Tensor) -> Tensor:
+        """The mean action [..., A]."""
         mean = self.net(self.encoder(obs))
+        return torch.tanh(mean) if self.bounded else mean
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        mean = self(obs)
         if mode == "mean":
             return Action(mean)
         noise = torch.randn_like(mean)
@@ -132,7 +148,7 @@ class Gaussian(Actor):
 
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
-        mean = self.net(self.encoder(obs))
+        mean = self(obs)
         logp = gaussian_logp((action - mean) * (-self.log_std).exp(), self.log_std)
         entropy = (self.log_std + HALF_LOG_TAU + 0.5).sum()
         return logp, entropy.expand_as(logp)

@@ -9,8 +9,11 @@ from actrix.actors.gaussian import Gaussian
 from actrix.spec import Choices, Spec
 
 
-def stochastic(spec: Spec, hidden: Sequence[int], log_std: float = 0.0) -> Categorical | Gaussian:
-    """`Categorical` for choices; for boxes a `Gaussian` of initial `log_std`. Both have `evaluate`."""
+def stochastic(
+    spec: Spec, hidden: Sequence[int], log_std: float = 0.0, activation: str = "tanh", bounded: bool = False
+) -> Categorical | Gaussian:
+    """`Categorical` for choices; for boxes a `Gaussian` of initial `log_std`, whose mean stays within the bounds of the
+    box, if it has any, where `bounded`. Both have `evaluate`."""
     if isinstance(spec.action, Choices):
-        return Categorical(spec, hidden)
-    return Gaussian(spec, hidden, log_std=log_std)
+        return Categorical(spec, hidden, activation)
+    return Gaussian(spec, hidden, activation, log_std, bounded and spec.action.low is not None)

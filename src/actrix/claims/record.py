@@ -11,7 +11,9 @@ from typing import Any
 from actrix import registry
 
 FOLDER = Path(__file__).parent
-PARTS = ("__init__", "claim", "measures", "record", "rules", "worlds")  # files of this folder that are no claims
+PARTS = (  # files of this folder that are no claims
+    "__init__", "claim", "forks", "measures", "record", "recordings", "rules", "worlds",
+)  # fmt: skip
 WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 
 

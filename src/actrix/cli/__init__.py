@@ -20,9 +20,11 @@ from typing import IO, Any
 from actrix.errors import ActrixError, brief, unknown
 
 COMMANDS = {
-    "train": "train a system on an environment or a language task",
+    "train": "train a system on an environment, on recorded data, or on a language task",
     "resume": "continue a run from its newest checkpoint",
     "eval": "score a run's policy from fixed starts",
+    "collect": "record episodes of a run's policy as a data set",
+    "data": "what a data set holds, with pictures",
     "compare": "compare runs: IQM, bootstrap intervals, probability of improvement",
     "export": "write a run's policy as ONNX, checked against the policy first",
     "report": "write a self-contained report.html of one or several runs",

@@ -1,4 +1,4 @@
-"""actrix resume FOLDER [--steps N] [--json]"""
+"""actrix resume FOLDER [--steps N] [--online-steps N] [--json]"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from actrix.cli import parse
 class Args:
     folder: tyro.conf.Positional[Path]  # run folder
     steps: int | None = None  # new budget; by default the run's own
+    online_steps: int | None = None  # a run that learned from --data: environment steps to go on with
     json: bool = False  # print the result as one JSON document, and nothing else
 
 
@@ -22,4 +23,4 @@ def run(argv: list[str]) -> None:
     from actrix import api
     from actrix.cli.train import print_result
 
-    print_result(api.resume(args.folder, args.steps, quiet=args.json), args.json)
+    print_result(api.resume(args.folder, args.steps, quiet=args.json, online_steps=args.online_steps), args.json)

@@ -1,4 +1,4 @@
-"""actrix train SYSTEM --env ID | --task NAME [...]"""
+"""actrix train SYSTEM --env ID | --data DIR | --task NAME [...]"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from actrix.cli import COMMANDS, emit, parse
 from actrix.errors import ActrixError
 
-USAGE = f"""usage: actrix train SYSTEM --env ID | --task NAME [options]
+USAGE = f"""usage: actrix train SYSTEM --env ID | --data DIR... | --task NAME [options]
 
 {COMMANDS["train"]}
 
@@ -20,6 +20,8 @@ USAGE = f"""usage: actrix train SYSTEM --env ID | --task NAME [options]
   actrix train sac --env HalfCheetah-v5 --steps 100000
   actrix train ppo --env CartPole-v1 --envs 8
   actrix train grpo --task countdown
+  actrix train iql --data DIR --steps 50000
+  actrix train sac --data DIR --steps 20000 --online-steps 10000
 """
 
 
@@ -60,6 +62,13 @@ def print_result(result: Any, json: bool) -> None:
     if json:
         emit({**dataclasses.asdict(result), "folder": str(result.folder)})
         return
-    print(f"score {e['mean']:,.2f}  (95 % interval {e['low']:,.2f} to {e['high']:,.2f}, {len(e['scores'])} episodes)")
+    if not e:
+        print("not evaluated: no environment is known (--env ID names one)")
+    else:
+        print_score(e)
     print(f"run   {result.folder}  ({result.step:,} steps, {result.seconds:,.0f} s)")
     sys.stdout.flush()
+
+
+def print_score(e: dict[str, Any]) -> None:
+    print(f"score {e['mean']:,.2f}  (95 % interval {e['low']:,.2f} to {e['high']:,.2f}, {len(e['scores'])} episodes)")

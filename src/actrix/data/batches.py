@@ -56,6 +56,7 @@ class Transitions(Batch):
     truncated: Tensor  # [B] bool: cut off; value follows
     mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
+    returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
 
 
 @batch

@@ -27,7 +27,13 @@ class Replay:
     """
 
     def __init__(
-        self, spec: Spec, capacity: int, folder: Path | None = None, slack: int = 0, masks: bool = False
+        self,
+        spec: Spec,
+        capacity: int,
+        folder: Path | None = None,
+        slack: int = 0,
+        masks: bool = False,
+        returns: bool = False,
     ) -> None:
         self.capacity, self.rows, self.total = capacity, capacity + slack, 0
         choices = isinstance(spec.action, Choices)
@@ -41,6 +47,8 @@ class Replay:
         }
         if masks and isinstance(spec.action, Choices):
             layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
+        if returns:
+            layout["returns"] = ((), np.float32)
         self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
         self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
 
@@ -73,6 +81,11 @@ class Replay:
             if first < n:
                 array[: n - first] = values[first:]
         self.total += n
+
+    def amend(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
+        """Replace a column's values in rows counted from the first ever added; those no longer held are left out."""
+        held = rows >= self.total - self.rows
+        self._arrays[name][rows[held] % self.rows] = values[held]
 
     def sample(self, n: int) -> Transitions:
         """n transitions, uniformly with replacement, drawn from torch's current stream."""

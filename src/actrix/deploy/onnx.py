@@ -134,13 +134,13 @@ def exportable(learner: Learner, regime: regimes.Regime) -> Exportable:
 
 def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
     """A control policy: see the head of this file."""
-    worlds = regime.worlds
-    spec, space = worlds.spec, worlds.action_space
+    worlds, maps = regime.worlds, regime.maps
+    spec, space = maps.spec, maps.action_space
     masks = 0  # width of the environment's action masks
-    if isinstance(spec.action, Choices):
+    if isinstance(spec.action, Choices) and worlds is not None:
         found = worlds.reset([0] * worlds.n)[1]
         masks = 0 if found is None else found.shape[1]
-    trials: Arrays = {"obs": observations(worlds.obs_map, worlds.observation_space)}
+    trials: Arrays = {"obs": observations(maps.obs_map, maps.observation_space)}
     n = len(trials["obs"])
     inputs, dynamic = {"obs": torch.from_numpy(trials["obs"][:2])}, [{0: torch.export.Dim("N", min=1)}]
     if masks:
@@ -149,7 +149,7 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
         inputs["mask"], dynamic = torch.from_numpy(trials["mask"][:2]), dynamic * 2
 
     def act(changed: Learner, given: Arrays) -> np.ndarray:
-        policy = Policy(changed, worlds.observation_space, space)
+        policy = Policy(changed, maps.observation_space, space)
         return np.stack([np.asarray(a) for a in policy.act_rows(given["obs"], "mean", given.get("mask"))])
 
     described: dict[str, Any] = {
@@ -166,7 +166,7 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
         scale = np.ones(spec.action.shape)
         if spec.action.low is not None and spec.action.high is not None:
             scale = np.maximum(np.subtract(spec.action.high, spec.action.low), 1e-30).reshape(spec.action.shape)
-    module = ControlMap(learner, worlds.action_map)
+    module = ControlMap(learner, maps.action_map)
     return Exportable(module, inputs, tuple(dynamic), "action", trials, act, scale, described)
 
 

@@ -118,6 +118,32 @@ class ObsMap:
         self.write(obs, row)
         return row
 
+    def rows(self, tree: Any) -> np.ndarray:
+        """Many observations, held as arrays [N, ...] at the leaves of the space: [N, D]."""
+        if self.plain is not None:
+            array = np.asarray(tree)
+            if array.shape[1:] != self.plain and size_of(array.shape[1:]) != self.size:
+                raise ActrixError(f"observations have the shape {array.shape[1:]}, not {self.plain}")
+            if self._image and array.dtype != np.uint8:
+                raise ActrixError(f"observations are {array.dtype}, but the space says uint8 images")
+            return np.ascontiguousarray(array.reshape(len(array), self.size), self.dtype)
+        try:
+            n = min(len(pick(tree, path)) for _, _, path, _ in self._makers)
+            rows = np.empty((n, self.size), self.dtype)
+            for start, stop, path, make in self._makers:
+                for i, value in enumerate(pick(tree, path)[:n]):
+                    rows[i, start:stop] = make(value)
+        except (KeyError, IndexError, TypeError) as error:
+            raise ActrixError(f"observations have no part {error}, which the space has") from error
+        return rows
+
+
+def pick(tree: Any, path: tuple[Any, ...]) -> Any:
+    """The leaf of a nested observation."""
+    for key in path:
+        tree = tree[key]
+    return tree
+
 
 class ActionMap:
     """An action space: canonical rows `[A]` or `[K]` to what the environment takes, and back."""
@@ -165,12 +191,46 @@ class ActionMap:
 
     def from_env(self, action: Any) -> np.ndarray:
         """The inverse of `to_env` (up to its clipping, and the rounding of whole-numbered boxes)."""
+        return self.rows(np.asarray(action)[None])[0]
+
+    def rows(self, actions: Any) -> np.ndarray:
+        """`from_env` of many: [N, ...] -> [N, A]; ActrixError where they are not actions of this space."""
+        raw = np.asarray(actions)
+        raw = raw.reshape(len(raw), -1)
+        width = self.spec.size if isinstance(self.spec, Box) else len(self.spec.sizes)
+        if raw.shape[1] != width:
+            raise ActrixError(f"actions have {raw.shape[1]} numbers, not {width}")
         if isinstance(self.spec, Choices):
-            return (np.asarray(action).reshape(-1) - self._start).astype(np.int64)
-        value = np.asarray(action, np.float64).reshape(-1)
+            picks = (raw - self._start).astype(np.int64)
+            wrong = np.argwhere((picks < 0) | (picks >= np.array(self.spec.sizes)))
+            if len(wrong):
+                raise ActrixError(f"action {raw[wrong[0][0]].tolist()} is not among the choices of {self.space}")
+            return picks
+        value = raw.astype(np.float64)
         if self._bounded:
             value = (value - self._centre) / np.where(self._half > 0, self._half, 1.0)
         return value.astype(np.float32)
+
+
+class Maps:
+    """Both maps of a task, for many rows at once (see `data.datasets`)."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
+        self.spec = Spec(self.obs_map.parts, self.action_map.spec, self.obs_map.dtype.name)
+
+    def obs_rows(self, tree: Any) -> np.ndarray:
+        """Observations as arrays [N, ...] at the leaves of their space: [N, D]."""
+        return self.obs_map.rows(tree)
+
+    def action_rows(self, values: Any) -> tuple[np.ndarray, int]:
+        """Actions [N, ...] to canonical rows [N, A] within the bounds, and how many rows had to be brought there."""
+        rows = self.action_map.rows(values)
+        if self.spec.action_kind != "box":
+            return rows, 0
+        outside = int((np.abs(rows) > 1.0 + 1e-4).any(1).sum())
+        return rows.clip(-1.0, 1.0), outside
 
 
 def spec_of(observation_space: gym.Space, action_space: gym.Space) -> Spec:

@@ -297,6 +297,39 @@ def _line(s: Series, x: Scale, y: Scale) -> str:
     return "".join(out)
 
 
+def histogram(
+    values: npt.ArrayLike,
+    *,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    frame: Frame | None = None,
+    colour: int = 0,
+    bins: int = 40,
+) -> str:
+    """How often values [N] fall into equal bins; whole numbers of a narrow range get a bin each. N may be 0."""
+    frame = frame or Frame(height=240)
+    data = np.asarray(values, np.float64).reshape(-1)
+    data = data[np.isfinite(data)]
+    low, high = (float(data.min()), float(data.max())) if data.size else (0.0, 1.0)
+    whole = bool(data.size) and high - low < bins and bool((data == np.rint(data)).all())
+    if whole:
+        edges = np.arange(low - 0.5, high + 1.0)
+    else:
+        edges = np.linspace(*((low, high) if high > low else (low - 0.5, high + 0.5)), bins + 1)
+    counts, _ = np.histogram(data, edges)
+    x = Scale(float(edges[0]), float(edges[-1]), frame.left, frame.width - frame.right)
+    y = Scale(0.0, max(float(counts.max()), 1.0) * 1.05, frame.height - frame.bottom, frame.top)
+    bars = "".join(
+        f'<rect class="dot k{colour % COLOURS}" x="{a:.2f}" width="{max(b - a - 0.6, 0.6):.2f}" y="{top:.2f}" '
+        f'height="{y.start - top:.2f}"/>'
+        for a, b, top, count in zip(x(edges[:-1]), x(edges[1:]), y(counts), counts)
+        if count
+    )
+    body = axes(x, y, frame, x_label, y_label) + bars
+    return figure(title, "", svg(body, frame, title or x_label))
+
+
 def interval_chart(rows: Sequence[tuple[str, float, float, float]], *, title: str, x_label: str) -> str:
     """One row per (label, value, low, high): a dot on its interval. NaN ends draw the dot alone."""
     frame = Frame(height=58 + 34 * len(rows), left=16, right=16, bottom=44)

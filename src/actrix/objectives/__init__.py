@@ -61,3 +61,13 @@ def regression(value_EB: Tensor, target_B: Tensor) -> Tensor:
 def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     """Mean Huber loss (DQN's clipped error for delta 1). value, target: same shape."""
     return F.huber_loss(value, target.detach(), delta=delta)
+
+
+def expectile(value: Tensor, target: Tensor, level: float) -> Tensor:
+    """Mean of |level - 1(target < value)| (target - value)^2: its minimum is the target's `level`-expectile.
+
+    At 0.5 that is the mean; towards 1, the maximum. value, target: same shape. Source: Newey & Powell 1987; IQL
+    (2110.06169), eq. 5.
+    """
+    error = target.detach() - value
+    return (torch.where(error < 0, 1.0 - level, level) * error.square()).mean()

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actrix.credit import returns_to_go
 from actrix.data.batches import Steps, Transitions
+from actrix.data.datasets import Dataset
 from actrix.data.replay import Replay
-from actrix.envs.worlds import Worlds
+from actrix.envs.worlds import Outcome, Worlds
 from actrix.rng import seed_of, torch_stream
 from actrix.run.learner import Learner
 from actrix.spec import Choices
@@ -40,6 +42,9 @@ class Setting:
     total_steps: int
     checkpoint_every: int
     task: Any = None
+    data: tuple[Dataset, ...] = ()  # recorded experience
+    mix: tuple[float, ...] = ()  # weight of each data set, and of the replay (see `RunOptions.mix`)
+    offline_steps: int = 0  # how much of total_steps is learned from data alone
 
 
 class Feed(Protocol):
@@ -109,13 +114,15 @@ class ReplayFeed(WorldFeed):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.config = setting.learner.config
-        capacity = min(self.config.capacity, max(setting.total_steps, self.config.batch))
+        self.warmup = self.config.warmup
+        self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
+        capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
         # two checkpoints are kept: neither may be overwritten by what follows it
         slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self.worlds_masked = False
         self._replay: Replay | None = None
         self._build = lambda masks, least=0: Replay(
-            self.worlds.spec, max(capacity, least), setting.folder, slack, masks
+            self.worlds.spec, max(capacity, least), setting.folder, slack, masks, self.returns is not None
         )
         self.due = 0.0
 
@@ -129,9 +136,21 @@ class ReplayFeed(WorldFeed):
             self._replay = self._build(self.mask is not None)
         return self._replay
 
+    def reset(self) -> None:
+        super().reset()
+        if self.returns is not None:
+            self.returns.forget()
+
+    def sample(self, n: int) -> Transitions:
+        return self.replay.sample(n)
+
+    def observe(self, learner: Learner, columns: dict[str, np.ndarray], valid: np.ndarray) -> None:
+        rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})
+        learner.observe(rows, torch.from_numpy(valid))
+
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         config, progress = self.config, self.progress
-        warming = progress.steps < config.warmup
+        warming = progress.steps < self.warmup
         with torch_stream(self.seed, "act", progress.steps):
             if warming:
                 action = self._random().numpy()
@@ -146,24 +165,25 @@ class ReplayFeed(WorldFeed):
         }  # fmt: skip
         if self.mask is not None and out.next_mask is not None:
             columns |= {"mask": self.mask, "next_mask": out.next_mask}
-        learner.observe(
-            Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()}),
-            torch.from_numpy(out.valid),
-        )
+        if self.returns is not None:
+            columns["returns"] = np.full_like(out.reward, -np.inf)
+        self.observe(learner, columns, out.valid)
         if not out.valid.all():
             columns = {name: values[out.valid] for name, values in columns.items()}
         self.replay.add(**columns)
+        if self.returns is not None:
+            self.returns.follow(self.replay, out)
         self.obs, self.mask = out.obs, out.mask
         progress.steps += self.worlds.n
         if out.episodes:
             self.log(out.episodes)
-        if progress.steps < config.warmup:
+        if progress.steps < self.warmup:
             return
         self.due += config.updates_per_step * self.worlds.n
         while self.due >= 1.0:
             self.due -= 1.0
             with torch_stream(self.seed, "replay", progress.updates):
-                batch = self.replay.sample(config.batch)
+                batch = self.sample(config.batch)
             yield batch, None
 
     def _random(self) -> Tensor:
@@ -184,6 +204,31 @@ class ReplayFeed(WorldFeed):
         # a shortened budget does not shrink it; an extended one may let it grow
         self._replay = self._build(bool(state["masks"]), int(state["replay"]["capacity"]))
         self._replay.load(state["replay"])
+
+
+class Returns:
+    """Fills the replay's returns-to-go, episode by episode, as episodes end. What a barrier cuts off stays -inf."""
+
+    def __init__(self, worlds: int, discount: float) -> None:
+        self.discount = discount
+        self.running: list[list[tuple[int, float]]] = [[] for _ in range(worlds)]  # (row, reward) of each step
+
+    def forget(self) -> None:
+        for steps in self.running:
+            steps.clear()
+
+    def follow(self, replay: Replay, out: Outcome) -> None:
+        """After the valid rows of `out` were added."""
+        row = replay.total - int(out.valid.sum())
+        for i in np.flatnonzero(out.valid).tolist():
+            self.running[i].append((row, float(out.reward[i])))
+            row += 1
+            if out.terminated[i] or out.truncated[i]:
+                rows, rewards = (np.array(x) for x in zip(*self.running[i]))
+                last = np.arange(len(rows)) == len(rows) - 1
+                found = returns_to_go(rewards, last & out.terminated[i], last, self.discount)
+                replay.amend("returns", rows, found)
+                self.running[i].clear()
 
 
 class RolloutFeed(WorldFeed):

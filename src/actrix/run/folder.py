@@ -287,7 +287,8 @@ class RunFolder:
 
 def fingerprint(config: dict[str, Any]) -> str:
     """A checksum of a configuration; the budget is left out, as a run may be extended."""
-    kept = {**config, "steps": None, "run": {**config["run"], "steps": None}}
+    budget = {name: None for name in ("steps", "online_steps") if name in config["run"]}
+    kept = {**config, "steps": None, "run": {**config["run"], **budget}}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 

@@ -208,6 +208,8 @@ class LanguageRegime:
     """A language task, by name and level."""
 
     unit = "rounds"
+    judged = True
+    remark = ""
 
     def __init__(self, options: RunOptions, config: Any) -> None:
         assert options.task is not None
@@ -260,6 +262,9 @@ class LanguageRegime:
 
     def describe(self) -> dict[str, Any]:
         return self.spec.to_json()
+
+    def recognise(self, spec: dict[str, Any]) -> None:
+        """A task is known by its name and level."""
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -5,8 +5,10 @@ A regime knows how to build the learner's spec, its feed and its evaluation; the
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,12 +16,15 @@ import numpy as np
 import torch
 
 from actrix import registry
+from actrix.envs.make import make_env
+from actrix.envs.spaces import Maps
 from actrix.envs.worlds import LocalWorlds, Worlds, make_worlds
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.engine import EngineOptions, choose
-from actrix.run.feeds import Feed, Setting
+from actrix.run.feeds import Feed, ReplayFeed, Setting
 from actrix.run.learner import Learner
+from actrix.run.offline import DatasetFeed, Recorded, absolute
 from actrix.run.policy import LanguagePolicy, Policy
 
 if TYPE_CHECKING:
@@ -30,6 +35,8 @@ class Regime(Protocol):
     """What the trainer asks of a regime."""
 
     unit: str  # what the budget counts
+    judged: bool  # whether policies can be evaluated
+    remark: str  # what a person must know before it begins, or ""
     say: Callable[[str], None]  # tell the person something while the run goes on
 
     def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner: ...
@@ -40,7 +47,12 @@ class Regime(Protocol):
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]: ...
 
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """For config.json, as "spec"."""
+        ...
+
+    def recognise(self, spec: dict[str, Any]) -> None:
+        """ActrixError where what the run learns from is not what `describe` described."""
 
     def policy(self, learner: Learner) -> Policy | LanguagePolicy: ...
 
@@ -66,6 +78,29 @@ def make(entry: registry.System, options: RunOptions, config: Any) -> Regime:
     return ControlRegime(entry, options, config)
 
 
+def check_sources(entry: registry.System, options: RunOptions, config: Any) -> None:
+    """ActrixError where a system cannot learn from what the options offer."""
+    feed = entry.learner.feed  # type: ignore[attr-defined]
+    if not options.data:
+        if feed is DatasetFeed:
+            raise ActrixError(
+                f"{entry.slug} learns from recorded experience",
+                "give --data DIR; `actrix collect RUN` makes such data out of a policy",
+                misuse=True,
+            )
+        return
+    if feed not in (DatasetFeed, ReplayFeed):
+        raise ActrixError(
+            f"{entry.slug} learns from its own rollouts, not from recorded data",
+            "use a system of the family offline, or one with a replay, such as sac",
+            misuse=True,
+        )
+    if options.online_steps and not hasattr(config, "updates_per_step"):
+        raise ActrixError(f"{entry.slug} learns from data only", "leave out --online-steps", misuse=True)
+    if options.online_steps and options.env is None:
+        raise ActrixError("--online-steps needs an environment", "name it with --env ID", misuse=True)
+
+
 def stepping(options: RunOptions, envs: int) -> str:
     """How environments are stepped: local or envpool; written to config.json, so that a resumed run does the same."""
     if options.vector == "local" or options.env is None or options.workers or (options.vector == "auto" and envs < 4):
@@ -83,25 +118,55 @@ def stepping(options: RunOptions, envs: int) -> str:
     return "local"
 
 
+def settled(options: RunOptions, config: Any) -> RunOptions:
+    """The options with what can only be known by looking: the environment of the data, and how it is stepped."""
+    if options.data:
+        options = replace(options, data=absolute(options.data))
+        found = Recorded(options.data).env
+        # a file of data must not choose which code is imported: a module of one's own has to be named by --env
+        known = found is not None and (":" not in found or found.startswith("actrix."))
+        if options.env is None and found is not None and known:
+            with contextlib.suppress(ActrixError):  # it is not installed here: train without it
+                make_env(found).close()
+                options = replace(options, env=found)
+    return replace(options, vector=stepping(options, getattr(config, "envs", 1)))
+
+
 class ControlRegime:
-    """Environments, in process or in workers."""
+    """Environments, in process or in workers; recorded data; or both."""
 
     unit = "steps"
 
     def __init__(self, entry: registry.System, options: RunOptions, config: Any) -> None:
-        assert options.env is not None
         self.options = options
         self.say: Callable[[str], None] = lambda text: None
         self._judges: LocalWorlds | None = None
-        self.worlds: Worlds = make_worlds(
-            options.env, getattr(config, "envs", 1), options.workers, options.env_timeout, options.vector
-        )
-        kind = self.worlds.spec.action_kind
+        check_sources(entry, options, config)
+        self.data = Recorded(options.data) if options.data else None
+        self.worlds: Worlds | None = None
+        if options.env is not None:
+            self.worlds = make_worlds(
+                options.env, getattr(config, "envs", 1), options.workers, options.env_timeout, options.vector
+            )
+            self.maps = Maps(self.worlds.observation_space, self.worlds.action_space)
+        else:
+            assert self.data is not None
+            self.maps = self.data.maps()
+        self.judged = self.worlds is not None
+        self.remark = ""
+        if not self.judged:
+            self.remark = "no evaluation: no environment is known (--env ID names one)"
+            if self.data is not None and self.data.env:
+                self.remark = (
+                    f"no evaluation: the data's environment {self.data.env} is not installed, or in a module that is "
+                    f"only imported where it is asked for (--env {self.data.env})"
+                )
+        kind = self.maps.spec.action_kind
         if kind not in entry.acts:
-            self.worlds.close()
+            self.close()
             able = ", ".join(slug for slug, other in registry.catalogue().items() if kind in other.acts)
             raise ActrixError(
-                f"{entry.slug} cannot act in {options.env}: its actions are {kind}, "
+                f"{entry.slug} cannot act in {options.env or 'the task of the data'}: its actions are {kind}, "
                 f"and {entry.slug} acts in {', '.join(entry.acts)}",
                 f"systems that can: {able or 'none yet'}",
                 misuse=True,
@@ -109,25 +174,37 @@ class ControlRegime:
 
     def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner:
         with torch_stream(seed, "initialise"):
-            return cls(self.worlds.spec, config).to(self.options.device)
+            return cls(self.maps.spec, config).to(self.options.device)
+
+    def feed_of(self, learner: Learner) -> type[Feed]:
+        return DatasetFeed if self.options.data else learner.feed
 
     def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
         o = options
-        updates, rows = learner.feed.plan(learner.config, o.steps)
+        updates, rows = self.feed_of(learner).plan(learner.config, o.total)
         return choose(o.compile, o.precision, o.threads, o.device, updates, learner, rows)
 
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
         setting = Setting(
-            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.steps, o.checkpoint_every
+            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.total, o.checkpoint_every
         )
-        return learner.feed(setting)  # type: ignore[call-arg]
+        if self.data is not None:
+            data = self.data.read(self.maps)
+            clipped, rows = sum(d.clipped for d in data), sum(map(len, data))
+            if clipped:
+                self.remark = f"{clipped:,} of {rows:,} recorded actions are out of bounds and were brought to them" + (
+                    self.remark and f"\n{self.remark}"
+                )
+            setting = replace(setting, data=data, mix=o.mix, offline_steps=o.steps)
+        return self.feed_of(learner)(setting)  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         from actrix.evaluate.episodes import score
 
+        if self.options.env is None:
+            raise ActrixError(f"this run has no environment to be evaluated in: {self.remark}", "train with --env ID")
         if self._judges is None:
-            assert self.options.env is not None
             judges = make_worlds(self.options.env, max(1, min(episodes, 10)), timeout=self.options.env_timeout)
             assert isinstance(judges, LocalWorlds)
             self._judges = judges
@@ -147,12 +224,18 @@ class ControlRegime:
         }
 
     def describe(self) -> dict[str, Any]:
-        return self.worlds.spec.to_json()
+        found = self.maps.spec.to_json()
+        return found if self.data is None else {**found, "data": self.data.describe(self.maps)}
+
+    def recognise(self, spec: dict[str, Any]) -> None:
+        if self.data is not None:
+            self.data.check(spec["data"])
 
     def policy(self, learner: Learner) -> Policy:
-        return Policy(learner, self.worlds.observation_space, self.worlds.action_space)
+        return Policy(learner, self.maps.observation_space, self.maps.action_space)
 
     def close(self) -> None:
-        self.worlds.close()
+        if self.worlds is not None:
+            self.worlds.close()
         if self._judges is not None:
             self._judges.close()

@@ -37,7 +37,10 @@ class RunOptions:
     env: str | None = None  # a Gymnasium id, or module:id
     task: str | None = None  # a language task, instead of an environment
     level: int = 1  # difficulty of the language task
-    steps: int = 100_000  # budget: environment steps, or rounds of a language task (there 150, if not given)
+    data: tuple[str, ...] = ()  # recorded experience to learn from: Minari folders, D4RL's HDF5, NPZ
+    mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
+    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 150)
+    online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
     workers: int = 0  # worker processes that share the environments; 0 steps them in this process
     vector: str = "auto"  # local, envpool, or auto: EnvPool for 4 environments or more, where that extra is installed
@@ -61,18 +64,58 @@ class RunOptions:
         if self.compile not in ("auto", "yes", "no"):
             raise ActrixError(f"--compile is auto, yes or no, not {self.compile!r}", misuse=True)
         check_device(self.device)
-        if (self.env is None) == (self.task is None):
+        if self.env is not None and self.task is not None:
             raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
+        if self.env is None and self.task is None and not self.data:
+            raise ActrixError("train on what?", "give --env ID, --data DIR or --task NAME", misuse=True)
+        check_data(self)
         untouched = self.steps == RunOptions.steps
         if self.task is not None and untouched:
             return dataclasses.replace(self, steps=150).resolved()
         return dataclasses.replace(
             self,
             eval_episodes=self.eval_episodes or (10 if self.task is None else 200),
-            eval_every=self.eval_every or max(1, self.steps // 20),
-            checkpoint_every=self.checkpoint_every or max(1, self.steps // 10),
-            log_every=self.log_every or max(1, self.steps // 200),
+            eval_every=self.eval_every or max(1, self.total // 20),
+            checkpoint_every=self.checkpoint_every or max(1, self.total // 10),
+            log_every=self.log_every or max(1, self.total // 200),
         )
+
+    @property
+    def total(self) -> int:
+        """The whole budget: steps and online_steps."""
+        return self.steps + self.online_steps
+
+    def extended(self, steps: int | None, online_steps: int | None = None) -> RunOptions:
+        """Another budget for a run that is resumed. `steps` is the whole one; what was learned offline stays so."""
+        o = self
+        if online_steps is not None:
+            if not o.data:
+                raise ActrixError("--online-steps continues a run that learned from --data", misuse=True)
+            o = dataclasses.replace(o, online_steps=online_steps)
+        if steps is not None and o.online_steps and online_steps is None:
+            if steps < o.steps:
+                raise ActrixError(f"--steps must be at least {o.steps}, which were learned from data", misuse=True)
+            return dataclasses.replace(o, online_steps=steps - o.steps)
+        return o if steps is None else dataclasses.replace(o, steps=steps)
+
+
+def check_data(o: RunOptions) -> None:
+    """ActrixError where --data, --mix and --online-steps do not fit together."""
+    if not o.data:
+        for name in ("mix", "online_steps"):
+            if getattr(o, name):
+                raise ActrixError(f"--{name.replace('_', '-')} goes with --data DIR", misuse=True)
+        return
+    if o.task is not None:
+        raise ActrixError("--data is for control; a language task has its own prompts", misuse=True)
+    if o.mix and len(o.mix) not in (len(o.data), len(o.data) + bool(o.online_steps)):
+        raise ActrixError(
+            f"--mix has {len(o.mix)} weights, but there are {len(o.data)} data sets",
+            "one weight for each of --data; with --online-steps one more, for the replay",
+            misuse=True,
+        )
+    if o.mix and (min(o.mix) < 0 or sum(o.mix[: len(o.data)]) <= 0):
+        raise ActrixError("--mix: weights must be 0 or more, and those of the data not all 0", misuse=True)
 
 
 LEAST = {"steps": 1, "level": 1, "env_timeout": 0.1}  # the smallest sense that a number makes; otherwise 0
@@ -162,7 +205,7 @@ class Trainer:
         options = options.resolved()
         config = entry.config() if config is None else config
         check_numbers(config, LEAST_SETTING)
-        options = dataclasses.replace(options, vector=regimes.stepping(options, getattr(config, "envs", 1)))
+        options = regimes.settled(options, config)
         regime = regimes.make(entry, options, config)
         run = None
         try:
@@ -179,8 +222,9 @@ class Trainer:
         return trainer
 
     @staticmethod
-    def resume(folder: Path | str, steps: int | None = None) -> Trainer:
-        """Continue the run in `folder` from its newest checkpoint; `steps` extends (or shortens) its budget.
+    def resume(folder: Path | str, steps: int | None = None, online_steps: int | None = None) -> Trainer:
+        """Continue the run in `folder` from its newest checkpoint; `steps` extends (or shortens) its budget, and
+        `online_steps` is what a run that learned from data is to do in the environment from there on.
 
         A run that was killed before its first checkpoint starts from its beginning.
         """
@@ -190,15 +234,20 @@ class Trainer:
         regime: regimes.Regime | None = None
         try:
             data = run.config()
-            if steps is not None:
-                data["steps"] = data["run"]["steps"] = steps
             entry, options, config, engine = undescribe(data)
+            longer = steps is not None or online_steps is not None
+            if longer:
+                options = options.extended(steps, online_steps)
+                check_numbers(options, LEAST)
+                data["steps"] = options.steps
+                data["run"] |= {"steps": options.steps, "online_steps": options.online_steps}
             check_numbers(options, LEAST)
             check_device(options.device)
             saved = run.restore(cut_logs=True) if run.checkpoints() else None
             if saved is None:
                 run.cut({})
             regime = regimes.make(entry, options, config)
+            regime.recognise(data["spec"])
             learner = regime.learner(entry.learner, config, options.seed)
             trainer = Trainer(entry.slug, config, options, engine, run, learner, regime)
             if saved is not None:
@@ -209,7 +258,7 @@ class Trainer:
                 trainer._saved, trainer._fresh = step, False
                 trainer._timed = step
             trainer._seconds = max((float(r.get("seconds", 0.0)) for r in run.records("timing.jsonl")), default=0.0)
-            if steps is not None:
+            if longer:
                 run.extend(data)
         except BaseException:
             if regime is not None:
@@ -226,7 +275,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.step >= self.options.steps
+        return self.step >= self.options.total
 
     def __iter__(self) -> Iterator[Report]:
         """Train to the end of the budget. Evaluates, logs and saves on the way."""
@@ -307,7 +356,7 @@ class Trainer:
             self.check_finite(figures)
             records.append({"step": step, "kind": "train", **{k: float(v) for k, v in figures.items()}})
         evaluation = None
-        if step // options.eval_every > self._evaluated // options.eval_every or self.done:
+        if self.regime.judged and (step // options.eval_every > self._evaluated // options.eval_every or self.done):
             self.check_finite(figures)
             evaluation = self.evaluate()
             records.append({"step": step, "kind": "eval", **evaluation})
@@ -415,7 +464,9 @@ def undescribe(data: dict[str, Any]) -> tuple[registry.System, RunOptions, Any, 
     """The inverse of `describe`: system, options, config, engine."""
     entry = registry.load(data["system"])
     run = data["run"]
-    options = RunOptions(**{f.name: run[f.name] for f in dataclasses.fields(RunOptions) if f.name in run})
+    known = {f.name for f in dataclasses.fields(RunOptions)}
+    chosen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.items() if k in known}
+    options = RunOptions(**chosen)
     options = dataclasses.replace(options, compile="yes" if run["compile"] else "no")
     engine = EngineOptions(**{f.name: run[f.name] for f in dataclasses.fields(EngineOptions)})
     known = {f.name for f in dataclasses.fields(entry.config)}

@@ -1,0 +1,164 @@
+"""The data sets of the claims on recorded data: made by scripted players with fixed seeds, once per process.
+
+forks            400 episodes of Forks-v0: 60 % go left; of the others 85 % go on into the pit, and 15 % to the prize
+pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a little noise
+pendulum-few     one of them
+pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
+pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actrix.claims.claim import Measure, Trained, trained
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from actrix.data.formats import Episode
+
+SEED = 20_000
+
+
+@dataclass(frozen=True)
+class OnData:
+    """An arm that is trained on one of the data sets below."""
+
+    data: str
+    figure: Trained
+
+    def __call__(self, seed: int) -> float:
+        return replace(self.figure, settings=(*self.figure.settings, ("data", (str(path(self.data)),))))(seed)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A figure of the data themselves: the mean return of their episodes."""
+
+    data: str
+
+    def __call__(self, seed: int) -> float:
+        import numpy as np
+
+        return float(np.mean([sum(e.reward) for e in episodes(self.data)]))
+
+
+def on(data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> OnData:
+    """`trained` on recorded data."""
+    return OnData(data, trained(system, *settings, measure=measure))
+
+
+@cache
+def folder() -> Path:
+    found = Path(tempfile.mkdtemp(prefix="actrix-claims-"))
+    atexit.register(shutil.rmtree, found, ignore_errors=True)
+    return found
+
+
+@cache
+def path(name: str) -> Path:
+    """The file of a data set."""
+    from actrix.data.formats import write_flat
+    from actrix.envs.make import make_env
+
+    env_id = "actrix.claims.forks:Forks-v0" if name == "forks" else "Pendulum-v1"
+    env = make_env(env_id)
+    file = folder() / f"{name}.npz"
+    write_flat(file, iter(episodes(name)), (env.observation_space, env.action_space), {"env": env_id})
+    return file
+
+
+@cache
+def episodes(name: str) -> list[Episode]:
+    """The episodes of a data set."""
+    import numpy as np
+
+    if name == "forks":
+        return played("actrix.claims.forks:Forks-v0", forks, 400, 0)
+    if name == "pendulum-few":
+        return episodes("pendulum-expert")[:1]
+    if name == "pendulum-mixed":
+        return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name == "pendulum-shuffled":
+        found = episodes("pendulum-expert")
+        actions = [a for e in found for a in e.action]
+        order = iter(np.random.default_rng(SEED).permutation(len(actions)))
+        return [replace(e, action=[actions[next(order)] for _ in e.action]) for e in found]
+    assert name == "pendulum-expert", name
+    return played("Pendulum-v1", swing, 20, 0)
+
+
+Player = Callable[["np.random.Generator"], Callable[[Any], Any]]  # a player for one episode
+
+
+def played(env_id: str, player: Player, count: int, first: int) -> list[Episode]:
+    import numpy as np
+
+    from actrix.envs.make import make_env
+    from actrix.run.collect import record
+
+    env = make_env(env_id)
+    found: list[Episode] = []
+    for number in range(first, first + count):
+        act = player(np.random.default_rng([SEED, number]))
+        found += record(lambda obs, mask, act=act: act(obs), env, 1, SEED, number)  # type: ignore[misc]
+    env.close()
+    return found
+
+
+def forks(rng: np.random.Generator) -> Callable[[Any], Any]:
+    """Makes up its mind at the start, and walks there unsteadily."""
+    import numpy as np
+
+    from actrix.claims.forks import JUNCTION, PRIZES
+
+    left, great, pit = (np.array(place) for place, _ in PRIZES)
+    way = [left] if rng.random() < 0.6 else [np.array(JUNCTION), great if rng.random() < 0.15 else pit]
+
+    def act(obs: Any) -> Any:
+        if len(way) > 1 and np.hypot(*(way[0] - obs)) < 0.1:
+            way.pop(0)
+        ahead = way[0] - obs
+        towards = ahead / max(np.hypot(*ahead), 0.1)
+        return np.clip(towards + 0.3 * rng.standard_normal(2), -1.0, 1.0).astype(np.float32)
+
+    return act
+
+
+def swing(rng: np.random.Generator, noise: float = 0.1) -> Callable[[Any], Any]:
+    """Pumps energy into the pendulum until it can be held upright."""
+    import numpy as np
+
+    def act(obs: Any) -> Any:
+        cos, sin, speed = (float(x) for x in obs)
+        angle = np.arctan2(sin, cos)
+        if abs(angle) < 0.6:
+            torque = -(10.0 * angle + 2.5 * speed)
+        else:
+            lacking = 15.0 - (speed**2 / 2 + 15.0 * cos)  # of the energy of rest at the top, in thirds
+            torque = 2.0 * np.sign(speed if speed else 1.0) * np.sign(lacking)
+        return np.clip([torque + noise * rng.standard_normal()], -2.0, 2.0).astype(np.float32)
+
+    return act
+
+
+def jitter(rng: np.random.Generator) -> Callable[[Any], Any]:
+    """Random torques, held for 5 steps."""
+    import numpy as np
+
+    held: list[Any] = []
+
+    def act(obs: Any) -> Any:
+        if not held:
+            held.extend([rng.uniform(-2.0, 2.0, 1).astype(np.float32)] * 5)
+        return held.pop()
+
+    return act

@@ -1,0 +1,146 @@
+"""The offline systems against closed forms: what each adds to the parts that it is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from test_contracts import SPECS, batch_of, build, make_constant
+
+from actrix.data.batches import Transitions
+from actrix.rng import torch_stream
+from actrix.run.learner import Learner
+from actrix.spec import vector_spec
+
+
+def updated(learner: Learner, batch: Transitions, updates: int) -> None:
+    for i in range(updates):
+        with torch_stream(0, "update", i):
+            learner.update(batch, learner.phase(i))
+
+
+def test_bc_learns_mean_and_spread_of_what_was_done() -> None:
+    learner: Any = build("bc", vector_spec(1, 2), rate=1e-2)
+    torch.manual_seed(0)
+    n = 512
+    action = torch.randn(n, 2)
+    action = (action - action.mean(0)) / action.std(0, correction=0)
+    action = torch.tensor([0.3, -0.2]) + torch.tensor([0.2, 0.05]) * action
+    zero, flag = torch.zeros(n), torch.zeros(n, dtype=torch.bool)
+    updated(learner, Transitions(zero[:, None], action, zero, zero[:, None], flag, flag), 600)
+    torch.testing.assert_close(
+        learner.act(torch.zeros(1, 1), "mean").action[0], torch.tensor([0.3, -0.2]), atol=0.01, rtol=0
+    )
+    torch.testing.assert_close(learner.actor.log_std.exp(), torch.tensor([0.2, 0.05]), atol=0.01, rtol=0)
+
+
+def test_bc_stays_within_the_box_however_the_data_pull() -> None:
+    for actor in ("gaussian", "deterministic"):
+        learner: Any = build("bc", SPECS["box"], actor=actor, rate=1e-2)
+        batch = batch_of(learner, 0)
+        updated(learner, dataclasses.replace(batch, action=torch.full_like(batch.action, 5.0)), 200)
+        assert learner.act(batch.obs, "mean").action.abs().max() <= 1.0
+
+
+def test_td3_bc_does_not_care_for_the_scale_of_the_values() -> None:
+    learner: Any = build("td3-bc", SPECS["box"])
+    batch = batch_of(learner, 0)
+
+    def gradient() -> list[torch.Tensor]:
+        losses = learner.losses(batch, "both").groups
+        return learner.optimiser.gradients({"actor": losses["actor"]})["actor"]
+
+    before = gradient()
+    with torch.no_grad():
+        head = learner.critic.net.layers[-1]
+        head.weight *= 50
+        head.bias *= 50
+    for a, b in zip(before, gradient()):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_td3_bc_without_value_is_behaviour_cloning() -> None:
+    learner: Any = build("td3-bc", SPECS["box"], weight=0.0)
+    batch = batch_of(learner, 0)
+    loss = learner.losses(batch, "both").groups["actor"]
+    expected = torch.nn.functional.mse_loss(learner.actor(learner.perceive(batch.obs)), batch.action)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_iql_weighs_imitation_by_advantage_up_to_a_bound() -> None:
+    learner: Any = build("iql", SPECS["box"], advantage_scale=2.0)
+    batch = batch_of(learner, 0)
+    for critic, state, expected in ((1.5, 1.0, math.e), (0.0, 1.0, math.exp(-2)), (9.0, 0.0, 100.0)):
+        make_constant(learner.target_critic, critic)
+        make_constant(learner.value, state)
+        losses = learner.losses(batch)
+        assert losses.notes["weight"].item() == pytest.approx(expected, rel=1e-5)
+        imitation = -learner.actor.log_prob(batch.obs, batch.action).mean()
+        assert losses.groups["actor"].item() == pytest.approx(expected * imitation.item(), rel=1e-4)
+
+
+def test_iql_never_asks_about_other_actions() -> None:
+    """Its losses are a function of the data's actions only: the same whatever the actor would do."""
+    learner: Any = build("iql", SPECS["box"])
+    batch = batch_of(learner, 0)
+    before = learner.losses(batch).groups
+    with torch.no_grad():
+        for p in learner.actor.parameters():
+            p.add_(torch.randn_like(p))
+    after = learner.losses(batch).groups
+    assert before["critic"].item() == after["critic"].item()
+    assert before["value"].item() == after["value"].item()
+
+
+def soft(learner: Any, batch: Transitions) -> torch.Tensor:
+    with torch_stream(0, "update"):
+        return learner.soft_maximum(batch)
+
+
+def test_cal_ql_integrates_over_actions() -> None:
+    """Of a critic that says c of everything: the 3 K terms have mean exp(c) 2^A each."""
+    learner: Any = build("cal-ql", SPECS["box"], samples=4_000, calibrated=False)
+    make_constant(learner.critic, 1.7)
+    expected = 1.7 + 2 * math.log(2.0) + math.log(3 * 4_000)
+    torch.testing.assert_close(soft(learner, batch_of(learner, 0)), torch.full((2, 32), expected), atol=0.1, rtol=0)
+
+
+def test_cal_ql_does_not_push_values_below_the_return() -> None:
+    """Where the policy's actions are worth less than what was earned they feel no push; without a bound they do."""
+    learner: Any = build("cal-ql", SPECS["box"], samples=8)
+    make_constant(learner.critic, -30.0)
+    batch = batch_of(learner, 0)
+
+    def push(returns: float) -> float:
+        """d soft maximum / d value: the share of the terms that still move."""
+        bias = learner.critic.net.layers[-1].bias
+        value = soft(learner, dataclasses.replace(batch, returns=torch.full((32,), returns))).mean(1).sum()
+        return torch.autograd.grad(value, bias)[0].sum().item() / 2
+
+    assert push(-math.inf) == pytest.approx(1.0, rel=1e-4)
+    assert push(-40.0) == pytest.approx(1.0, rel=1e-4), "the values are above it"
+    assert push(0.0) < 1e-6
+    plain: Any = build("cal-ql", SPECS["box"], samples=8, calibrated=False)
+    plain.load_state_dict(learner.state_dict())
+    bounded = soft(learner, dataclasses.replace(batch, returns=torch.full((32,), -math.inf)))
+    torch.testing.assert_close(soft(plain, batch), bounded)
+
+
+def test_cal_ql_takes_the_best_of_several_next_actions() -> None:
+    for best in (True, False):
+        learner: Any = build("cal-ql", SPECS["box"], samples=64, max_target=best)
+        batch = batch_of(learner, 0)
+        batch = dataclasses.replace(batch, terminated=torch.zeros(32, dtype=torch.bool))
+        values = []
+        for i in range(40):
+            with torch_stream(i, "target"):
+                values.append(learner.target(batch))
+        spread = torch.stack(values).std(0).mean()
+        if best:
+            top, least = torch.stack(values).mean(0), spread
+        else:
+            assert (top >= torch.stack(values).mean(0)).all()
+            assert least < 0.5 * spread, "the best of many varies less than one"
