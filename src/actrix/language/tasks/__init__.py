@@ -11,11 +11,12 @@ from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
 from actrix.language.tasks.external import JsonLines, ReasoningGym
+from actrix.language.tasks.list_dsl import ListDsl
 from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort]] = {
-    task.name: task for task in (Arithmetic, Countdown, Sort)
+BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ListDsl] | type[Sort]] = {
+    task.name: task for task in (Arithmetic, Countdown, ListDsl, Sort)
 }
 
 
@@ -50,6 +51,7 @@ __all__ = [
     "Countdown",
     "HumanEval",
     "JsonLines",
+    "ListDsl",
     "Prompt",
     "ReasoningGym",
     "Sort",
