@@ -236,16 +236,38 @@ class Repair:
         if tool == "RUN" and not words:
             return "\n".join(self._failures()) or "all visible tests pass"
         if tool == "EDIT" and len(words) == 3:
-            edit = "".join(words)
-            after = edited(self.program, edit)
-            if after is None:
-                return f"error: cannot edit {' '.join(words)[:20]}"
-            self.program, self.edits = after, (*self.edits, edit)
-            return "edited"
+            return "edited" if self.edit("".join(words)) else f"error: cannot edit {' '.join(words)[:20]}"
         if tool == "FINISH" and not words:
             self.finished = True
             return "handed in"
         return "error: the tools are VIEW, RUN, EDIT pos op arg, FINISH"
+
+    def edit(self, action: str) -> bool:
+        """An edit such as "1r0"; False where it cannot be made."""
+        after = edited(self.program, action)
+        if after is None:
+            return False
+        self.program, self.edits = after, (*self.edits, action)
+        return True
+
+    @property
+    def answer(self) -> str:
+        """The edits so far."""
+        return ",".join(self.edits)
+
+    def probe(self, source: random.Random) -> str:
+        """The program's output for a random list."""
+        return _join(run(self.program, tuple(source.randint(0, 9) for _ in range(source.randint(3, 5)))))
+
+    def complaint(self, suspect: int) -> str:
+        """Which test fails first, and the operator most likely wrong."""
+        failures = self._failures()
+        operator = self.program[suspect] if 0 <= suspect < len(self.program) else ""
+        blame = f"operator {suspect} ({operator}) is most likely wrong" if operator else ""
+        return "; ".join(filter(None, (failures[0] if failures else "all visible tests pass", blame)))
+
+    def hint(self, action: str, value: float, suspect: int) -> str:
+        return hint(action, value, suspect)
 
     def _failures(self) -> list[str]:
         rows = ((given, wanted, run(self.program, given)) for given, wanted in self.visible)
