@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -438,6 +441,55 @@ def test_a_dead_warden_is_replaced_and_runs_do_not_mix() -> None:
         for thread in threads:
             thread.join()
         assert texts == {i: f"{i}\n" for i in range(8)}
+
+
+def commands() -> str:
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            found.append(Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("without", ["()", "('namespaces',)"])
+def test_nothing_outlives_the_library(without: str) -> None:
+    """kill -9 while a program runs."""
+    mark = f"{1000 + os.getpid() / 1e7:.9f}"
+    program = (
+        f"import os, subprocess; os.setsid() if os.getpid() != os.getsid(0) else 0; subprocess.run(['sleep', '{mark}'])"
+    )
+    code = (
+        "from actrix.language.sandbox import Limits, Sandbox\n"
+        f"Sandbox(without={without}).run({program!r}, limits=Limits(seconds=60))"
+    )
+    library = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 20
+    while f"sleep {mark}" not in commands() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert f"sleep {mark}" in commands()
+    library.kill()
+    library.wait()
+    deadline = time.monotonic() + 5
+    while (mark in commands()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert mark not in commands()
+
+
+def test_a_fork_has_its_own_warden() -> None:
+    with Sandbox() as sandbox:
+        assert sandbox.run("").passed
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writing, sandbox.run("print('child')").stdout.encode())
+            sandbox.close()
+            os._exit(0)
+        assert [sandbox.run(f"print({i})").stdout for i in range(20)] == [f"{i}\n" for i in range(20)]
+        os.waitpid(child, 0)
+        assert os.read(reading, 100) == b"child\n"
+        assert pickle.loads(pickle.dumps(sandbox)).run("print(2)").stdout == "2\n"
 
 
 def test_too_little_isolation_is_refused() -> None:

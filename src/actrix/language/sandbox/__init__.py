@@ -113,6 +113,10 @@ class Sandbox:
         self.without = tuple(without)
         self._lock = threading.Lock()
         self._warden: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sandbox, (self.paths, self.without)  # another process starts its own
 
     # -- running
 
@@ -161,6 +165,8 @@ class Sandbox:
             return self._isolation
 
     def _started(self) -> subprocess.Popen[bytes]:
+        if self._owner != os.getpid():  # a fork: the warden is the parent's, and its answers too
+            self._warden, self._owner = None, os.getpid()
         if self._warden is not None and self._warden.poll() is None:
             return self._warden
         self._stop()
@@ -213,7 +219,7 @@ class Sandbox:
         return found
 
     def _stop(self) -> None:
-        if self._warden is None:
+        if self._warden is None or self._owner != os.getpid():
             return
         warden, self._warden = self._warden, None
         for pipe in (warden.stdin, warden.stdout):

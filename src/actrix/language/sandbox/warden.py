@@ -190,6 +190,7 @@ class Watch:
         poll = select.poll()
         for fd in (control.fileno(), *self.output):
             poll.register(fd, select.POLLIN)
+        poll.register(0, 0)  # the library: only that it hangs up
         listener: int | None = None
         look = time.monotonic() + TICK
         while self.verdict is None:
@@ -209,6 +210,8 @@ class Watch:
                         poll.register(listener, select.POLLIN)
                     if "status" in message:
                         self.verdict = self.verdict or (message["status"], message["text"])
+                elif fd == 0:
+                    self.verdict = ("error", "nobody waits for the answer")
                 elif fd == listener:
                     if event & select.POLLIN:
                         self._judge(listener)
