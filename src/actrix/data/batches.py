@@ -78,3 +78,13 @@ class Steps(Batch):
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
+
+
+@batch
+class Judged(Batch):
+    """States as rows of tokens, right-padded, with what a critic should say of them."""
+
+    tokens: Tensor  # int64 [B, L]
+    length: Tensor  # int64 [B]
+    value: Tensor  # [B], how good the state is, in [0, 1]
+    suspect: Tensor  # int64 [B], which part of it is at fault; -1: none

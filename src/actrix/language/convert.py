@@ -13,6 +13,7 @@ from actrix.nets.transformer import Block, TransformerConfig
 
 # Shapes without a vocabulary and a context, which come from the task.
 PRESETS: dict[str, dict[str, Any]] = {
+    "mini": {"layers": 3, "width": 96, "heads": 4},  # 0.3 M parameters
     "tiny": {"layers": 5, "width": 128, "heads": 4},  # 1.0 M parameters
     "small": {"layers": 4, "width": 192, "heads": 4, "mlp": 448},  # 1.6 M
     "medium": {"layers": 6, "width": 384, "heads": 6},  # 11 M
@@ -38,7 +39,14 @@ def make_model(name: str, vocab: int, context: int) -> LanguageModel:
             ) from None
     if name not in PRESETS:
         raise unknown("model", name, [*PRESETS, "hf:<folder or name>"])
-    return TransformerModel(TransformerConfig(vocab=vocab, context=context, **PRESETS[name]))
+    return TransformerModel(shape(name, vocab, context))
+
+
+def shape(preset: str, vocab: int, context: int) -> TransformerConfig:
+    """The library's own transformer of a preset's size, also for critics."""
+    if preset not in PRESETS:
+        raise unknown("model", preset, PRESETS)
+    return TransformerConfig(vocab=vocab, context=context, **PRESETS[preset])
 
 
 def from_hugging_face(model: Any) -> TransformerModel:

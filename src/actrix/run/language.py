@@ -6,20 +6,21 @@ import math
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from actrix.data.batches import Steps
+from actrix.data.batches import Judged, Steps
+from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model
 from actrix.language.evaluate import judge, pass_at_k
 from actrix.language.model import LanguageModel
 from actrix.language.sampler import Samples, Sampling, generate
 from actrix.language.tasks import Task, make_task
-from actrix.language.tasks.base import Prompt, Verdict
+from actrix.language.tasks.base import Judges, Prompt, Verdict
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
 from actrix.objectives import reduce
 from actrix.rng import seed_of, torch_stream
@@ -48,6 +49,7 @@ class LanguageLearner(Learner):
     """
 
     actor: LanguageModel  # type: ignore[assignment]
+    answers: ClassVar[int] = 4  # independent answers to each prompt of an evaluation
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
@@ -61,6 +63,15 @@ class LanguageLearner(Learner):
         """Supervised loss on the masked tokens, at temperature 1: the warm start of every language system."""
         logp = self.actor.log_prob(steps.obs, steps.length)
         return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
+
+    def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
+        """n answers to each problem, problem after problem: one sample each, at temperature 1.
+
+        Methods that spend more on an answer (search, best of n) say here how.
+        """
+        encoded = [task.tokenizer.encode(p.text) for p in prompts]
+        samples = self.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
+        return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
 
     def speak(self, prompts: list[list[int]], settings: Sampling, seed: int) -> Samples:
         """Completions of encoded prompts, `settings.n` each."""
@@ -172,6 +183,58 @@ class PromptFeed:
         self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
 
+class LessonFeed(PromptFeed):
+    """Supervised language: every round is `lessons` batches of fresh demonstrations for the phase "imitate", and as
+    many of judged states for the phase "critic", if the learner has a critic. Rates fall to zero as a cosine.
+
+    The config gives: lessons, batch, and (by name of parameter group) imitate_rate and critic_rate.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.total = setting.total_steps
+        self.critic = "critic" in setting.learner.optimiser.groups
+        if self.critic and not isinstance(self.task, Judges):
+            raise ActrixError(
+                f"the task {self.task.label!r} has no judged states for a critic to learn from",
+                "use --task list-dsl",
+                misuse=True,
+            )
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        return 2 * steps * config.lessons, config.batch * 64
+
+    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
+        yield from ()
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        config, progress, task = self.config, self.progress, self.task
+        progress.steps += 1
+        share = 0.5 * (1 + math.cos(math.pi * min((progress.steps - 1) / max(self.total, 1), 1.0)))
+        for group in learner.optimiser.groups:
+            learner.optimiser.get_buffer(f"{group}_rate").fill_(getattr(config, f"{group}_rate") * share)
+        n = config.lessons * config.batch
+        pairs = task.demonstrations(n, seed_of(self.seed, "lessons", progress.steps))
+        judged: list[tuple[str, float, int]] = []
+        if self.critic:
+            assert isinstance(task, Judges)
+            judged = task.judged(n, seed_of(self.seed, "judged", progress.steps))
+        for i in range(0, n, config.batch):
+            yield self._demonstrations(pairs[i : i + config.batch]), "imitate"
+            if judged:
+                yield self._judged(judged[i : i + config.batch]), "critic"
+
+    def _judged(self, rows: list[tuple[str, float, int]]) -> Judged:
+        tokens = [self.task.tokenizer.encode(text) for text, _, _ in rows]
+        return Judged(
+            torch.tensor(pad_right(tokens, self.task.tokenizer.pad)),
+            torch.tensor([len(t) for t in tokens]),
+            torch.tensor([value for _, value, _ in rows]),
+            torch.tensor([suspect for _, _, suspect in rows]),
+        )
+
+
 def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps:
     """Rows of tokens as `Steps`: the tokens from `starts` to `lengths` are the actor's own, by length alone."""
     position = torch.arange(tokens_BL.shape[1])
@@ -240,14 +303,14 @@ class LanguageRegime:
         return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
-        """pass@1 and pass@4 over `episodes` test prompts, four samples each at temperature 1."""
+        """pass@1 and pass@n over `episodes` test prompts, `answers` (n) independent answers to each."""
         assert isinstance(learner, LanguageLearner)
-        n, task = 4, self.task
+        n, task = learner.answers, self.task
         prompts = task.prompts("test", episodes, seed)
-        encoded = [task.tokenizer.encode(p.text) for p in prompts]
-        samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
-        correct = np.array([v.correct for v in judge(task, prompts, samples)]).reshape(-1, n).sum(1)
-        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in (1, n)}
+        owners = [p for p in prompts for _ in range(n)]
+        answers = learner.attempts(task, prompts, n, seed)
+        correct = np.array([task.verify(p, a).correct for p, a in zip(owners, answers)]).reshape(-1, n).sum(1)
+        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in sorted({1, n})}
         middle = interval(scores[1])
         return {
             "scores": scores[1].tolist(),

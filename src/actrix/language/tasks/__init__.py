@@ -1,6 +1,7 @@
 """Language tasks: prompts, verifiers and demonstrations, by name.
 
 make_task("countdown", level=1)      make_task("rg:spell_backward")      make_task("jsonl:rows.jsonl")
+make_task("humaneval:HumanEval.jsonl")
 """
 
 from __future__ import annotations
@@ -10,26 +11,35 @@ from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
 from actrix.language.tasks.external import JsonLines, ReasoningGym
+from actrix.language.tasks.list_dsl import ListDsl
+from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort]] = {
-    task.name: task for task in (Arithmetic, Countdown, Sort)
+BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ListDsl] | type[Sort]] = {
+    task.name: task for task in (Arithmetic, Countdown, ListDsl, Sort)
+}
+
+
+FAMILIES: dict[str, tuple[type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
+    "humaneval": (HumanEval, "a file"),
+    "jsonl": (JsonLines, "a file"),
+    "rg": (ReasoningGym, "a reasoning-gym data set"),
 }
 
 
 def task_names() -> list[str]:
-    """Every name, with the two families that take an argument."""
-    return [*BUNDLED, "jsonl:<path>", "rg:<data set>"]
+    """Every name, with the families that take an argument."""
+    return [*BUNDLED, "humaneval:<path>", "jsonl:<path>", "rg:<data set>"]
 
 
 def make_task(name: str, level: int = 1) -> Task:
     """The task of that name at that level of difficulty (1 is the easiest). Errors name what there is."""
     family, colon, argument = name.partition(":")
-    if family in ("rg", "jsonl"):
+    if family in FAMILIES:
+        kind, what = FAMILIES[family]
         if not argument:
-            what = "a reasoning-gym data set" if family == "rg" else "a file"
             raise ActrixError(f"the task {name!r} lacks {what}", f"write {family}:NAME", misuse=True)
-        return ReasoningGym(argument, level) if family == "rg" else JsonLines(argument, level)
+        return kind(argument, level)
     if colon or family not in BUNDLED:
         raise unknown("task", name, task_names())
     return BUNDLED[family](level)
@@ -39,7 +49,9 @@ __all__ = [
     "BUNDLED",
     "Arithmetic",
     "Countdown",
+    "HumanEval",
     "JsonLines",
+    "ListDsl",
     "Prompt",
     "ReasoningGym",
     "Sort",

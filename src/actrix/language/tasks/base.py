@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from actrix.errors import ActrixError
 from actrix.language.tokens import Tokenizer
@@ -134,6 +134,52 @@ class Task(ABC):
         judged = self.verify(prompt, completion) if judged is None else judged
         parts = " ".join(f"{name}={value:g}" for name, value in judged.components.items())
         return f"{prompt.text}{completion}   [{parts}] {judged.text}".rstrip()
+
+
+@runtime_checkable
+class Judges(Protocol):
+    """A task that also shows critics what to say."""
+
+    def judged(self, n: int, seed: int) -> list[tuple[str, float, int]]:
+        """n states: text, how good it is in [0, 1], and which part of it is at fault (-1: none)."""
+
+
+class World(Protocol):
+    """A problem as a world for agents: states are texts, and every state can be returned to."""
+
+    @property
+    def passes(self) -> float:
+        """How much of what can be seen is right, in [0, 1]; 1 ends the episode."""
+
+    @property
+    def answer(self) -> str:
+        """What has been done, as the task's verifier reads it."""
+
+    def text(self, tried: str = "") -> str:
+        """The state as a model reads it; `tried` is what was said of earlier tries from here."""
+
+    def edit(self, action: str) -> bool:
+        """Acts; False, and nothing changes, where that is no action here."""
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+    def probe(self, source: random.Random) -> str:
+        """The output of the present state for a random new input: equal sources, equal inputs."""
+
+    def complaint(self, suspect: int) -> str:
+        """In words, what fails, and which part is suspected."""
+
+    def hint(self, action: str, value: float, suspect: int) -> str:
+        """What to tell the next try of one that was made: action, value in [0, 1], suspected part."""
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A task whose problems are worlds too."""
+
+    def open(self, prompt: Prompt) -> World: ...
 
 
 def optional(package: str, extra: str, load: Callable[[], Any]) -> Any:

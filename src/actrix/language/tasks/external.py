@@ -79,7 +79,27 @@ def _reasoning_gym() -> Any:
     return reasoning_gym
 
 
-class JsonLines(Task):
+class Rows:
+    """Part of a task whose problems are the rows of a file: `_prompts`, with the right completion in `meta`."""
+
+    path: Path
+    _prompts: list[Prompt]
+
+    def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
+        """The split's rows in random order, round after round, so that every row has come before one comes again."""
+        rows = [p for p in self._prompts if split_of(p.key) == split]
+        if not rows:
+            raise ActrixError(
+                f"{self.path} has no rows in the split {split!r}", "the file is very small: add rows to it"
+            )
+        found: list[Prompt] = []
+        source = random.Random(f"{split}/{purpose}/{seed}")
+        while len(found) < n:
+            found += source.sample(rows, len(rows))
+        return [(p, p.meta["completion"]) for p in found[:n]]
+
+
+class JsonLines(Rows, Task):
     """`jsonl:<path>`: a file with an object per line, of `prompt` and `answer` or `question` and `answer`.
 
     Where the answer ends in `#### number` (the format of GSM8K, Cobbe et al., 2110.14168), a completion must do so
@@ -105,19 +125,6 @@ class JsonLines(Task):
         prompt = random.choice(self._prompts)
         return prompt, prompt.meta["completion"]
 
-    def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
-        """The split's rows in random order, round after round, so that every row has come before one comes again."""
-        rows = [p for p in self._prompts if split_of(p.key) == split]
-        if not rows:
-            raise ActrixError(
-                f"{self.path} has no rows in the split {split!r}", "the file is very small: add rows to it"
-            )
-        found: list[Prompt] = []
-        source = random.Random(f"{split}/{purpose}/{seed}")
-        while len(found) < n:
-            found += source.sample(rows, len(rows))
-        return [(p, p.meta["completion"]) for p in found[:n]]
-
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
         wanted = prompt.answer
         if not prompt.meta["number"]:
@@ -140,12 +147,12 @@ def final_number(text: str) -> Fraction | None:
     return Fraction(tail.replace(",", ""))
 
 
-def _read(path: Path) -> Iterator[Prompt]:
-    """Prompts of a file; an error names the file and the line."""
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with its place for error messages; an error names file and line."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ActrixError(f"cannot read {path}: {error.strerror}", "check the path after 'jsonl:'") from None
+        raise ActrixError(f"cannot read {path}: {error.strerror}", "check the path after the colon") from None
     empty = True
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
@@ -156,8 +163,14 @@ def _read(path: Path) -> Iterator[Prompt]:
             row = json.loads(line.decode())
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ActrixError(f"{where}: not a JSON object ({error})", "repair or remove the line") from None
-        question = row.get("prompt", row.get("question")) if isinstance(row, dict) else None
-        answer = row.get("answer") if isinstance(row, dict) else None
+        yield where, row if isinstance(row, dict) else {}
+    if empty:
+        raise ActrixError(f"{path} has no rows", "write an object in each line")
+
+
+def _read(path: Path) -> Iterator[Prompt]:
+    for where, row in read_rows(path):
+        question, answer = row.get("prompt", row.get("question")), row.get("answer")
         if not isinstance(question, str) or not isinstance(answer, str | int | float) or not question:
             raise ActrixError(
                 f"{where}: needs the fields 'prompt' (or 'question') and 'answer'", "repair or remove the line"
@@ -169,5 +182,3 @@ def _read(path: Path) -> Iterator[Prompt]:
         shown = completion if value is None else str(value)
         meta = {"completion": completion, "number": value is not None}
         yield Prompt(f"{question}\n", shown, question, meta)
-    if empty:
-        raise ActrixError(f"{path} has no rows", "a line is an object with 'prompt' and 'answer'")

@@ -1,0 +1,1 @@
+"""Agents that act with tools, and search."""
