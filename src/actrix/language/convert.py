@@ -13,6 +13,7 @@ from actrix.nets.transformer import Block, TransformerConfig
 
 # Shapes without a vocabulary and a context, which come from the task.
 PRESETS: dict[str, dict[str, Any]] = {
+    "micro": {"layers": 2, "width": 64, "heads": 2},  # 0.1 M parameters
     "tiny": {"layers": 5, "width": 128, "heads": 4},  # 1.0 M parameters
     "small": {"layers": 4, "width": 192, "heads": 4, "mlp": 448},  # 1.6 M
     "medium": {"layers": 6, "width": 384, "heads": 6},  # 11 M

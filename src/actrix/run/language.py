@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actrix.data.batches import Steps
+from actrix.data.batches import Steps, counted, whole_groups
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model
 from actrix.language.evaluate import judge, pass_at_k
@@ -62,28 +62,35 @@ class LanguageLearner(Learner):
         logp = self.actor.log_prob(steps.obs, steps.length)
         return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
 
-    def speak(self, prompts: list[list[int]], settings: Sampling, seed: int) -> Samples:
-        """Completions of encoded prompts, `settings.n` each."""
+    def speak(
+        self, prompts: list[list[int]], settings: Sampling, seed: int, model: LanguageModel | None = None
+    ) -> Samples:
+        """Completions of encoded prompts, `settings.n` each, by the actor or another model."""
         spec: TokenSpec = self.spec  # type: ignore[assignment]
         with torch.no_grad():
-            return generate(self.actor, prompts, settings, eos=spec.eos, pad=spec.pad, seed=seed)
+            return generate(model or self.actor, prompts, settings, eos=spec.eos, pad=spec.pad, seed=seed)
+
+    def appraise(self, task: Task, episodes: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """Evaluation: one score per test prompt, whose mean is the run's score, and further figures.
+
+        Here pass@1, and pass@4, from four samples of each prompt at temperature 1.
+        """
+        n = 4
+        prompts = task.prompts("test", episodes, seed)
+        encoded = [task.tokenizer.encode(p.text) for p in prompts]
+        samples = self.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
+        correct = np.array([v.correct for v in judge(task, prompts, samples)]).reshape(-1, n).sum(1)
+        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in (1, n)}
+        return scores[1], {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
 
 
-class PromptFeed:
-    """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
-
-    One round is one step of the budget. A minibatch holds whole groups: they are never split.
-    """
+class LanguageFeed:
+    """What feeds of language tasks share: the supervised warm start, and the counters."""
 
     def __init__(self, setting: Setting) -> None:
         self.task: Task = setting.task
         self.seed, self.config = setting.seed, setting.learner.config
         self.progress = Progress()
-
-    @classmethod
-    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
-        rows = config.prompts * config.group // config.minibatches * 32  # tokens: a round number of a short answer
-        return steps * config.epochs * config.minibatches, rows
 
     def reset(self) -> None:
         """Nothing carries over between rounds: every round is a barrier."""
@@ -114,6 +121,24 @@ class PromptFeed:
         starts = torch.tensor([len(p) for p in prompts])
         return token_steps(tokens, starts, lengths)
 
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+
+
+class PromptFeed(LanguageFeed):
+    """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
+
+    One round is one step of the budget. A minibatch holds whole groups: they are never split.
+    """
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        rows = config.prompts * config.group // config.minibatches * 32  # tokens: a round number of a short answer
+        return steps * config.epochs * config.minibatches, rows
+
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         assert isinstance(learner, LanguageLearner)
         config, progress = self.config, self.progress
@@ -126,10 +151,8 @@ class PromptFeed:
                 config.prompts,
                 generator=torch.Generator().manual_seed(seed_of(self.seed, "shuffle", progress.steps, epoch)),
             )
-            for groups in order.chunk(config.minibatches):
-                rows = (groups[:, None] * config.group + torch.arange(config.group)).reshape(-1)
-                part = replace(steps, total=None)[rows]
-                yield replace(part, total=part.action_mask.sum()), None
+            for part in whole_groups(steps, config.minibatches, order):
+                yield counted(part), None
 
     def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:
         """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""
@@ -165,19 +188,15 @@ class PromptFeed:
 
         return steps, report
 
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
-
 
 def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps:
     """Rows of tokens as `Steps`: the tokens from `starts` to `lengths` are the actor's own, by length alone."""
     position = torch.arange(tokens_BL.shape[1])
     mask = (position >= starts_B[:, None]) & (position < lengths_B[:, None])
     zeros, no = torch.zeros(tokens_BL.shape), torch.zeros(tokens_BL.shape, dtype=torch.bool)
-    return Steps(tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum())
+    return Steps(
+        tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum(), rows=mask.any(1).sum()
+    )
 
 
 def trace(
@@ -238,22 +257,11 @@ class LanguageRegime:
         return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
-        """pass@1 and pass@4 over `episodes` test prompts, four samples each at temperature 1."""
+        """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""
         assert isinstance(learner, LanguageLearner)
-        n, task = 4, self.task
-        prompts = task.prompts("test", episodes, seed)
-        encoded = [task.tokenizer.encode(p.text) for p in prompts]
-        samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
-        correct = np.array([v.correct for v in judge(task, prompts, samples)]).reshape(-1, n).sum(1)
-        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in (1, n)}
-        middle = interval(scores[1])
-        return {
-            "scores": scores[1].tolist(),
-            "mean": middle.value,
-            "low": middle.low,
-            "high": middle.high,
-            **{f"pass@{k}": float(v.mean()) for k, v in scores.items()},
-        }
+        scores, figures = learner.appraise(self.task, episodes, seed)
+        middle = interval(scores)
+        return {"scores": scores.tolist(), "mean": middle.value, "low": middle.low, "high": middle.high, **figures}
 
     def policy(self, learner: Learner) -> LanguagePolicy:
         return LanguagePolicy(learner, self.task)

@@ -86,7 +86,7 @@ class GRPO(LanguageLearner):
         if self.reference is not None:
             anchor = self.reference.copy.log_prob(steps.obs, steps.length, config.temperature)
             per_step = per_step + config.kl * kl_estimate(logp, anchor)
-        denominator = steps.total if config.average == "token" else None
+        denominator = steps.total if config.average == "token" else steps.rows
         losses = Losses(actor=reduce(per_step, steps.action_mask, config.average, denominator))
         return losses.note(entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean())
 
