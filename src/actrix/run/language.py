@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actrix.data.batches import Steps, counted, whole_groups
+from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model
 from actrix.language.evaluate import judge, pass_at_k
@@ -22,6 +23,7 @@ from actrix.language.tasks import Task, make_task
 from actrix.language.tasks.base import Prompt, Verdict
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
 from actrix.objectives import reduce
+from actrix.optim import Adam, Rule
 from actrix.rng import seed_of, torch_stream
 from actrix.run.engine import EngineOptions, choose
 from actrix.run.feeds import Feed, Progress, Setting
@@ -41,10 +43,9 @@ def load_tokenizer(path: str) -> HuggingFaceTokenizer:
 
 
 class LanguageLearner(Learner):
-    """Base of systems whose actor is a language model. A subclass gives `prepare` and `losses`.
+    """Base of systems whose actor is a language model. A subclass gives `objective`, and where it needs it `prepare`.
 
-    The config gives: model, prompts, group, epochs, minibatches, temperature, warm_steps, warm_batch,
-    warm_rate, warm_slips.
+    The config gives: model, temperature, warm_steps, warm_batch, warm_rate, warm_slips, and what the feed asks for.
     """
 
     actor: LanguageModel  # type: ignore[assignment]
@@ -52,6 +53,17 @@ class LanguageLearner(Learner):
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
         self.actor = make_model(config.model, spec.vocab, spec.context)
+
+    def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Rule]) -> None:
+        """Declare parameter groups; `imitate`, the actor in the warm start, is added."""
+        super().optimise(**groups, imitate=(self.actor, Adam(self.config.warm_rate, clip_norm=1.0)))
+
+    def losses(self, batch: Any, phase: Hashable = None) -> Losses:
+        return self.imitation(batch) if phase == "imitate" else self.objective(batch)
+
+    def objective(self, batch: Any) -> Losses:
+        """The losses of a batch from the feed's rounds."""
+        raise NotImplementedError
 
     def log_prob(self, steps: Steps) -> Tensor:
         """Log-probability [B, T] of every token of the rows at the sampling temperature; 0 at the first token."""
@@ -115,7 +127,9 @@ class LanguageFeed:
     def _demonstrations(self, pairs: list[tuple[str, str]]) -> Steps:
         tokenizer = self.task.tokenizer
         prompts = [tokenizer.encode(prompt) for prompt, _ in pairs]
-        rows = [p + tokenizer.encode(answer) + [tokenizer.eos] for p, (_, answer) in zip(prompts, pairs)]
+        # (an answer of the greatest length ends by itself)
+        answers = [[*tokenizer.encode(answer), tokenizer.eos][: self.task.max_new] for _, answer in pairs]
+        rows = [prompt + answer for prompt, answer in zip(prompts, answers)]
         lengths = torch.tensor([len(r) for r in rows])
         tokens = torch.tensor(pad_right(rows, tokenizer.pad))
         starts = torch.tensor([len(p) for p in prompts])
@@ -189,6 +203,11 @@ class PromptFeed(LanguageFeed):
         return steps, report
 
 
+def spoken(task: Task, samples: Samples) -> list[str]:
+    """The completions of all rows as text."""
+    return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
+
+
 def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps:
     """Rows of tokens as `Steps`: the tokens from `starts` to `lengths` are the actor's own, by length alone."""
     position = torch.arange(tokens_BL.shape[1])
@@ -233,6 +252,12 @@ class LanguageRegime:
         self.options = options
         self.say: Callable[[str], None] = lambda text: None
         self.task = make_task(options.task, options.level)
+        if config.model == "table" and not self.task.answers:
+            raise ActrixError(
+                f"a table cannot speak on the task {options.task}: it gives one token as its answer",
+                "use --model tiny, or --task game:rps",
+                misuse=True,
+            )
         longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
         if config.model.startswith("hf:"):
             self.task = self.task.with_tokenizer(load_tokenizer(config.model[3:]))

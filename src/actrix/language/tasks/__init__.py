@@ -1,35 +1,41 @@
 """Language tasks: prompts, verifiers and demonstrations, by name.
 
 make_task("countdown", level=1)      make_task("rg:spell_backward")      make_task("jsonl:rows.jsonl")
+make_task("game:rps")                make_task("game:random-50-0")
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from actrix.errors import ActrixError, unknown
 from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
 from actrix.language.tasks.external import JsonLines, ReasoningGym
+from actrix.language.tasks.game import Game
 from actrix.language.tasks.sort import Sort
+from actrix.language.tasks.styles import Styles
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort]] = {
-    task.name: task for task in (Arithmetic, Countdown, Sort)
+BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort] | type[Styles]] = {
+    task.name: task for task in (Arithmetic, Countdown, Sort, Styles)
 }
 
 
 def task_names() -> list[str]:
-    """Every name, with the two families that take an argument."""
-    return [*BUNDLED, "jsonl:<path>", "rg:<data set>"]
+    """Every name, with the families that take an argument."""
+    return [*BUNDLED, "game:<matrix>", "jsonl:<path>", "rg:<data set>"]
 
 
 def make_task(name: str, level: int = 1) -> Task:
     """The task of that name at that level of difficulty (1 is the easiest). Errors name what there is."""
     family, colon, argument = name.partition(":")
-    if family in ("rg", "jsonl"):
+    lacking = {"rg": "a reasoning-gym data set", "jsonl": "a file", "game": "a matrix (rps or random-SIZE-SEED)"}
+    if family in lacking:
         if not argument:
-            what = "a reasoning-gym data set" if family == "rg" else "a file"
-            raise ActrixError(f"the task {name!r} lacks {what}", f"write {family}:NAME", misuse=True)
-        return ReasoningGym(argument, level) if family == "rg" else JsonLines(argument, level)
+            raise ActrixError(f"the task {name!r} lacks {lacking[family]}", f"write {family}:NAME", misuse=True)
+        kinds: dict[str, Callable[[str, int], Task]] = {"rg": ReasoningGym, "jsonl": JsonLines, "game": Game}
+        return kinds[family](argument, level)
     if colon or family not in BUNDLED:
         raise unknown("task", name, task_names())
     return BUNDLED[family](level)
@@ -39,11 +45,13 @@ __all__ = [
     "BUNDLED",
     "Arithmetic",
     "Countdown",
+    "Game",
     "JsonLines",
     "Prompt",
     "ReasoningGym",
     "Sort",
     "Split",
+    "Styles",
     "Task",
     "Verdict",
     "make_task",

@@ -14,7 +14,6 @@ Source: Li et al. 2025, Implicit Actor Critic Coupling via a Supervised Learning
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +52,9 @@ class PACS(LanguageLearner):
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
-        self.optimise(
-            actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)),
-            imitate=(self.actor, Adam(config.warm_rate, clip_norm=1.0)),
-        )
+        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
-    def losses(self, steps: Steps, phase: Hashable = None) -> Losses:
-        if phase == "imitate":
-            return self.imitation(steps)
+    def objective(self, steps: Steps) -> Losses:
         mask, logp = steps.action_mask, self.log_prob(steps)
         score, label = self.score(steps, logp), right(steps)
         assert steps.group is not None

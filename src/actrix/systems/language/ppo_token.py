@@ -62,7 +62,6 @@ class PPOToken(LanguageLearner):
         self.optimise(
             actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)),
             critic=(self.critic, Adam(config.critic_rate, betas=(0.9, 0.99), clip_norm=1.0)),
-            imitate=(self.actor, Adam(config.warm_rate, clip_norm=1.0)),
         )
 
     @torch.no_grad()
@@ -78,9 +77,7 @@ class PPOToken(LanguageLearner):
         advantage = credit.standardise(advantage, mask) * mask
         return replace(steps, reward=reward, action_mask=mask, advantage=advantage, target=target)
 
-    def losses(self, steps: Steps, phase: Hashable = None) -> Losses:
-        if phase == "imitate":
-            return self.imitation(steps)
+    def objective(self, steps: Steps) -> Losses:
         assert steps.advantage is not None
         assert steps.target is not None
         mask, logp = steps.action_mask, self.log_prob(steps)

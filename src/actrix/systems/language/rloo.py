@@ -55,10 +55,7 @@ class RLOO(LanguageLearner):
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
         self.reference = tracked(self.actor, 1.0) if config.kl else None
-        self.optimise(
-            actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)),
-            imitate=(self.actor, Adam(config.warm_rate, clip_norm=1.0)),
-        )
+        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
     @torch.no_grad()
     def prepare(self, steps: Steps) -> Steps:
@@ -70,9 +67,7 @@ class RLOO(LanguageLearner):
         advantage = credit.group(reward, steps.group, leave_one_out=True)
         return replace(steps, advantage=advantage[:, None].expand_as(steps.reward))
 
-    def losses(self, steps: Steps, phase: Hashable = None) -> Losses:
-        if phase == "imitate":
-            return self.imitation(steps)
+    def objective(self, steps: Steps) -> Losses:
         assert steps.advantage is not None
         logp = self.log_prob(steps)
         # summed over an answer's tokens, averaged over answers
