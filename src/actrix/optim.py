@@ -43,12 +43,12 @@ class SGD:
 Rule = Adam | SGD
 
 
-def rule(name: str, rate: float, clip_norm: float | None = None) -> Rule:
-    """`adam` or `sgd` with the settings that they share."""
+def rule(name: str, rate: float, momentum: float = 0.9, clip_norm: float | None = None) -> Rule:
+    """`adam`, with this decay of its first moment and the norm bounded, or `sgd`: steps as plain as can be."""
     if name == "adam":
-        return Adam(rate, clip_norm=clip_norm)
+        return Adam(rate, betas=(momentum, 0.999 if momentum else 0.99), clip_norm=clip_norm)
     if name == "sgd":
-        return SGD(rate, clip_norm)
+        return SGD(rate)
     raise ActrixError(f"--optimiser is adam or sgd, not {name!r}", misuse=True)
 
 

@@ -96,7 +96,7 @@ def test_minibatches_hold_whole_groups() -> None:
     order = torch.tensor([3, 0, 4, 1, 2])
     parts = whole_groups(steps, 3, order)
     seen = [part.length.tolist() for part in parts if part.length is not None]
-    assert sorted(sum(seen, [])) == list(range(15))
+    assert sorted(i for rows in seen for i in rows) == list(range(15))
     for part in parts:
         assert part.length is not None
         assert part.group is not None

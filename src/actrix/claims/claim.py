@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from actrix.run.trainer import Trainer
 
 FOLDER = Path(__file__).parent
-PARTS = ("__init__", "claim", "rules", "worlds")  # files of this folder that are no claims
+PARTS = ("__init__", "claim", "preferences", "rules", "worlds")  # files of this folder that are no claims
 WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 Role = Literal["method", "baseline", "ablation", "control"]
 Figure = Callable[[int], float]

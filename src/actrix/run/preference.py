@@ -46,7 +46,7 @@ class PreferenceLearner(LanguageLearner):
     """Base of systems that learn from pairs. A subclass sets `source` and gives `per_pair`; some have `stages`.
 
     `reference` is the policy after the warm start, frozen. `anchor`, where a system sets it, is the policy that the
-    present step started from. The config gives, besides LanguageLearner's: prompts, group, rate, optimiser.
+    present step started from. The config gives, besides LanguageLearner's: prompts, group, rate, optimiser, momentum.
     """
 
     stages: tuple[Hashable, ...] = (None,)  # of a round: opponents are drawn anew before each
@@ -58,8 +58,7 @@ class PreferenceLearner(LanguageLearner):
         super().__init__(spec, config)
         self.reference = tracked(self.actor, 1.0)
         self.anchor = None
-        clip = 1.0 if config.optimiser == "adam" else None
-        self.optimise(actor=(self.actor, rule(config.optimiser, config.rate, clip)))
+        self.optimise(actor=(self.actor, rule(config.optimiser, config.rate, config.momentum, clip_norm=1.0)))
 
     def per_pair(self, gap: Tensor, pairs: Pairs) -> Tensor:
         """The loss of each pair [B], from the policy's log pi(side 0) - log pi(side 1) [B], nats."""

@@ -17,14 +17,14 @@ from actrix.language.tasks.game import Game
 from actrix.language.tasks.sort import Sort
 from actrix.language.tasks.styles import Styles
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort] | type[Styles]] = {
-    task.name: task for task in (Arithmetic, Countdown, Sort, Styles)
+BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[Sort]] = {
+    task.name: task for task in (Arithmetic, Countdown, Sort)
 }
 
 
 def task_names() -> list[str]:
     """Every name, with the families that take an argument."""
-    return [*BUNDLED, "game:<matrix>", "jsonl:<path>", "rg:<data set>"]
+    return [*BUNDLED, Styles.name, "game:<matrix>", "jsonl:<path>", "rg:<data set>"]
 
 
 def make_task(name: str, level: int = 1) -> Task:
@@ -36,6 +36,8 @@ def make_task(name: str, level: int = 1) -> Task:
             raise ActrixError(f"the task {name!r} lacks {lacking[family]}", f"write {family}:NAME", misuse=True)
         kinds: dict[str, Callable[[str, int], Task]] = {"rg": ReasoningGym, "jsonl": JsonLines, "game": Game}
         return kinds[family](argument, level)
+    if name == Styles.name:  # a matter of taste: nothing is right there
+        return Styles(level)
     if colon or family not in BUNDLED:
         raise unknown("task", name, task_names())
     return BUNDLED[family](level)

@@ -1,7 +1,7 @@
 """A preference game: one-token answers, and a matrix of who is preferred to whom.
 
 game:rps             three answers, each preferred to the next by 0.9 to 0.1
-game:random-50-7     50 answers with random preferences, seed 7: P = sigmoid of antisymmetric standard normals
+game:random-50-7     50 answers with random preferences, seed 7: each P(a > b) uniform in [0, 1], P(b > a) its rest
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def matrix_of(name: str) -> np.ndarray:
     if len(words) == 3 and words[0] == "random" and words[1].isdecimal() and words[2].isdecimal():
         n = int(words[1])
         if 2 <= n <= 5_000:
-            above = np.triu(numpy_stream(int(words[2]), "game", n).standard_normal((n, n)), 1)
-            chance: np.ndarray = 1 / (1 + np.exp(above.T - above))
+            above = np.triu(numpy_stream(int(words[2]), "game", n).random((n, n)) - 0.5, 1)
+            chance: np.ndarray = 0.5 + above - above.T
             return chance
     raise ActrixError(
         f"there is no game {name!r}", "games are rps and random-SIZE-SEED, with 2 to 5000 answers", misuse=True

@@ -43,6 +43,7 @@ class Config:
     inner: int = 1  # updates per step
     rate: float = 2e-4  # learning rate
     optimiser: str = "adam"  # adam, or sgd: plain steps
+    momentum: float = 0.0  # decay of Adam's first moment; with it a game turns in circles
     warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
     warm_batch: int = 64  # demonstrations per supervised batch
     warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)

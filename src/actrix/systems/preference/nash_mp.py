@@ -45,6 +45,7 @@ class Config:
     anchor_rate: float = 1.0  # how far pi_k moves to the policy in each round; below 1: a moving average
     rate: float = 2e-4  # learning rate
     optimiser: str = "adam"  # adam, or sgd: plain steps
+    momentum: float = 0.0  # decay of Adam's first moment; with it a game turns in circles
     warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
     warm_batch: int = 64  # demonstrations per supervised batch
     warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
