@@ -19,7 +19,7 @@ claim = Claim(
             "rate_low",
             question="Is log KL to the solution at least as steep as the bound at beta 0.01, for 3 and for 50 answers?",
             metric="slope of log KL(solution || policy) per round (two queries), random games",
-            seeds=10,
+            seeds=5,
             arms=(
                 Arm("three", "method", played("nash-mp", "random-3-{seed}", 1500, slope, LOW, {"rate": 0.75})),
                 Arm("fifty", "method", played("nash-mp", "random-50-{seed}", 1500, slope, LOW, {"rate": 12.5})),
@@ -46,7 +46,7 @@ claim = Claim(
             "gate",
             question="With 50 answers and beta 0.01, does mirror prox converge where mirror descent does not?",
             metric="duality gap after 1,500 rounds (3,000 for mirror descent: equal queries)",
-            seeds=10,
+            seeds=5,
             arms=(
                 Arm("prox", "method", played("nash-mp", "random-50-{seed}", 1500, last_gap, LOW, {"rate": 12.5})),
                 Arm(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from actrix import registry
 from actrix.claims.claim import Training
 
 EXACT: dict[str, Any] = {
@@ -41,7 +42,6 @@ class Played:
         import numpy as np
         import torch
 
-        from actrix import registry
         from actrix.evaluate import games
         from actrix.run.preference import answer_logp
         from actrix.run.trainer import RunOptions, Trainer
@@ -80,7 +80,8 @@ def played(
     start: tuple[float, ...] = (),
 ) -> Played:
     """Play a game with exact updates, unless `settings`, fields of the system's Config, say otherwise."""
-    chosen = {**EXACT}
+    fields = {f.name for f in registry.find(system).fields}
+    chosen = {name: value for name, value in EXACT.items() if name in fields}
     for mapping in settings:
         chosen |= mapping
     beta = float(chosen["tau"] if "tau" in chosen else chosen["beta"])
