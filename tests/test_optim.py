@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actrix.optim import Adam, Optimiser
+from actrix.optim import SGD, Adam, Optimiser, Snapshot
 
 
 def network() -> nn.Module:
@@ -111,3 +111,36 @@ def test_the_rate_can_be_set_and_is_saved() -> None:
     optimiser.step({"all": p.sum()})
     torch.testing.assert_close(p.detach(), torch.tensor([-0.025]))
     assert optimiser.state_dict()["all_rate"] == 0.025
+
+
+def test_sgd_is_rate_times_gradient() -> None:
+    net = network()
+    before = [p.detach().clone() for p in net.parameters()]
+    optimiser = Optimiser({"net": (net.parameters(), SGD(0.1))})
+    loss = loss_of(net, 0)
+    gradients = torch.autograd.grad(loss, list(net.parameters()), retain_graph=True)
+    optimiser.step({"net": loss})
+    for p, old, g in zip(net.parameters(), before, gradients):
+        torch.testing.assert_close(p.detach(), old - 0.1 * g)
+
+
+@pytest.mark.parametrize("setting", [Adam(1e-2), SGD(1e-2)])
+def test_a_snapshot_takes_everything_back(setting: Adam | SGD) -> None:
+    """A step taken after going back is the step that would have been taken."""
+    nets = [network(), network()]
+    optimisers = [Optimiser({"net": (net.parameters(), setting)}) for net in nets]
+    for net, optimiser in zip(nets, optimisers):
+        for step in range(3):
+            optimiser.step({"net": loss_of(net, step)})
+    kept = Snapshot(optimisers[0], "net")
+    kept.take()
+    for step in range(10, 14):
+        optimisers[0].step({"net": loss_of(nets[0], step)})
+    saved = {k: v.clone() for k, v in kept.state_dict().items()}
+    kept.load_state_dict(saved)  # as a checkpoint in between would
+    kept.restore()
+    for net, optimiser in zip(nets, optimisers):
+        for step in range(3, 6):
+            optimiser.step({"net": loss_of(net, step)})
+    for mine, theirs in zip(nets[0].parameters(), nets[1].parameters()):
+        assert torch.equal(mine, theirs)

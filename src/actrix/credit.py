@@ -90,29 +90,30 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, 
     return found
 
 
-@torch.no_grad()
 def group(score: Tensor, group: Tensor, normalise: bool = True, leave_one_out: bool = False) -> Tensor:
     """Advantage of each answer within its prompt's group: [B] -> [B]. NaN scores (no verdict) get 0 and are
-    left out of the baseline.
+    left out of the baseline. Group numbers are below B. Differentiable in the scores.
 
     (s - mean) / (std + 1e-6) as in GRPO (2402.03300) eq. 1-3; without `normalise`, s - mean (2503.20783);
     `leave_one_out` takes the mean of the others (RLOO, 2402.14740).
     """
     known = score.isfinite()
     s = torch.where(known, score, torch.zeros_like(score))
-    groups = int(group.max()) + 1
-    zeros = torch.zeros(groups, dtype=s.dtype, device=s.device)
-    count = zeros.index_add(0, group, known.to(s.dtype))
-    total = zeros.index_add(0, group, s)
+    count = group_sum(known.to(s.dtype), group)
+    total = group_sum(s, group)
     if leave_one_out:
-        n = count[group]
-        baseline = (total[group] - s) / (n - 1).clamp(min=1)
-        return torch.where(known & (n > 1), s - baseline, torch.zeros_like(s))
-    centred = torch.where(known, s - (total / count.clamp(min=1))[group], torch.zeros_like(s))
+        baseline = (total - s) / (count - 1).clamp(min=1)
+        return torch.where(known & (count > 1), s - baseline, torch.zeros_like(s))
+    centred = torch.where(known, s - total / count.clamp(min=1), torch.zeros_like(s))
     if not normalise:
         return centred
-    variance = zeros.index_add(0, group, centred.square()) / (count - 1).clamp(min=1)
-    return centred / (variance.sqrt()[group] + 1e-6)
+    variance = group_sum(centred.square(), group) / (count - 1).clamp(min=1)
+    return centred / (variance.sqrt() + 1e-6)
+
+
+def group_sum(value: Tensor, group: Tensor) -> Tensor:
+    """Sum of the values of a row's group, for every row: [B], [B] -> [B]. Group numbers are below B."""
+    return torch.zeros_like(value).index_add(0, group, value)[group]
 
 
 def standardise(advantage: Tensor, mask: Tensor | None = None) -> Tensor:

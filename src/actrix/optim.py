@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from actrix.errors import ActrixError
+
 
 def one_minus_power(base: float, exponent: Tensor) -> Tensor:
     """1 - base^exponent for 0 <= base < 1, to full precision where base is nearly 1 (as 0.999 at the first step)."""
@@ -35,21 +37,41 @@ class Adam:
     weight_decay: float = 0.0  # decoupled (AdamW)
 
 
+@dataclass(frozen=True)
+class SGD:
+    """Plain gradient steps: p -= rate * gradient. What exact tabular updates are made of."""
+
+    rate: float
+    clip_norm: float | None = None
+
+
+Rule = Adam | SGD
+
+
+def rule(name: str, rate: float, momentum: float = 0.9, clip_norm: float | None = None) -> Rule:
+    """`adam`, with this decay of its first moment and the norm bounded, or `sgd`: steps as plain as can be."""
+    if name == "adam":
+        return Adam(rate, betas=(momentum, 0.999 if momentum else 0.99), clip_norm=clip_norm)
+    if name == "sgd":
+        return SGD(rate)
+    raise ActrixError(f"--optimiser is adam or sgd, not {name!r}", misuse=True)
+
+
 class Optimiser(nn.Module):
-    """Adam (Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019) on several groups at once.
+    """Adam (Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019) or SGD, on several groups at once.
 
     Its state are buffers, so it is saved, loaded and moved between devices with the learner.
     """
 
-    def __init__(self, groups: Mapping[str, tuple[Iterable[nn.Parameter], Adam]]) -> None:
+    def __init__(self, groups: Mapping[str, tuple[Iterable[nn.Parameter], Rule]]) -> None:
         super().__init__()
-        self.settings = {name: adam for name, (_, adam) in groups.items()}
+        self.settings = {name: rule for name, (_, rule) in groups.items()}
         self.groups: dict[str, list[nn.Parameter]] = {name: list(p) for name, (p, _) in groups.items()}
         for name, parameters in self.groups.items():
             # counted and scheduled per group; tensors, so that one compiled graph serves every step and rate
             self.register_buffer(f"{name}_step", torch.zeros(()))
             self.register_buffer(f"{name}_rate", torch.tensor(self.settings[name].rate))
-            for i, p in enumerate(parameters):
+            for i, p in enumerate(parameters if isinstance(self.settings[name], Adam) else ()):
                 self.register_buffer(f"{name}_mean_{i}", torch.zeros_like(p))
                 self.register_buffer(f"{name}_square_{i}", torch.zeros_like(p))
 
@@ -75,9 +97,8 @@ class Optimiser(nn.Module):
 
     @torch.no_grad()
     def advance(self, name: str, gradient: list[Tensor]) -> None:
-        """One Adam step of one group, in place."""
+        """One step of one group, in place."""
         setting, parameters = self.settings[name], [p.detach() for p in self.groups[name]]
-        means, squares = self.state(name)
         step: Tensor = getattr(self, f"{name}_step")
         rate: Tensor = getattr(self, f"{name}_rate")
         if setting.clip_norm is not None:
@@ -85,6 +106,10 @@ class Optimiser(nn.Module):
             scale = (setting.clip_norm / (norm + 1e-6)).clamp(max=1.0)
             gradient = list(torch._foreach_mul(gradient, scale))
         step += 1
+        if isinstance(setting, SGD):
+            torch._foreach_sub_(parameters, [rate * g for g in gradient])
+            return
+        means, squares = self.state(name)
         b1, b2 = setting.betas
         if not torch.compiler.is_compiling():  # one kernel for the whole group; a compiler makes its own
             kernel = torch._fused_adamw_ if setting.weight_decay else torch._fused_adam_
@@ -112,3 +137,36 @@ class Optimiser(nn.Module):
         """Take all gradients at the current parameters, then step all groups together."""
         for name, gradient in self.gradients(losses).items():
             self.advance(name, gradient)
+
+
+class Snapshot(nn.Module):
+    """A group's parameters, moments and step count at one moment, to go back to.
+
+    Extragradient methods step ahead, look, and step again from where they were. The copies are buffers, so a
+    checkpoint between the two steps is complete.
+    """
+
+    def __init__(self, optimiser: Optimiser, name: str) -> None:
+        super().__init__()
+        self._of = [optimiser]  # a list hides it from Module: it is saved once, by its owner
+        self.name = name
+        for i, tensor in enumerate(self._live()):
+            self.register_buffer(f"kept_{i}", tensor.detach().clone())
+
+    def _live(self) -> list[Tensor]:
+        optimiser, name = self._of[0], self.name
+        moments = optimiser.state(name) if isinstance(optimiser.settings[name], Adam) else ([], [])
+        step: Tensor = getattr(optimiser, f"{name}_step")
+        return [*(p.detach() for p in optimiser.groups[name]), *moments[0], *moments[1], step]
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Remember this moment."""
+        for mine, live in zip(self.buffers(), self._live()):
+            mine.copy_(live)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Back to the moment of the last `take`, in place."""
+        for mine, live in zip(self.buffers(), self._live()):
+            live.copy_(mine)

@@ -73,11 +73,55 @@ class Steps(Batch):
     action_mask: Tensor  # [B, T] bool: steps where the actor decided something
     next_obs: Tensor | None = None  # [B, T, D]
     mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
-    group: Tensor | None = None  # [B] rows of one prompt share a number
+    group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
+    rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
+
+
+def counted(steps: Steps) -> Steps:
+    """The batch with its own counts as denominators: it is one gradient."""
+    return replace(steps, total=steps.action_mask.sum(), rows=steps.action_mask.any(1).sum())
+
+
+def whole_groups(steps: Steps, parts: int, order: Tensor | None = None) -> list[Steps]:
+    """Cut a batch into `parts` pieces (fewer where there are fewer groups) without splitting a group.
+
+    `order` [G] int64 permutes the groups (in the order of their numbers) beforehand. Rows of a group stay in their
+    order. Pieces keep the batch's `total` and `rows`, so their gradients add up to the batch's; a piece that is a
+    gradient of its own is `counted`. Groups are numbered anew in each piece.
+    """
+    assert steps.group is not None
+    number = torch.unique(steps.group, return_inverse=True)[1]
+    groups = int(number.max()) + 1
+    places = torch.arange(groups)
+    if order is not None:
+        if not torch.equal(order.sort().values, places):
+            raise ValueError(f"order must be a permutation of the {groups} groups")
+        places[order] = torch.arange(groups)
+    place = places.to(number.device)[number]
+    rows = place.argsort(stable=True)
+    sizes = place.bincount().tolist()
+    cuts = [sum(sizes[i] for i in chunk) for chunk in torch.arange(groups).chunk(parts)]
+    pieces = [(steps[index], place[index]) for index in rows.split(cuts)]
+    return [replace(piece, group=at - at.min()) for piece, at in pieces]
+
+
+@batch
+class Pairs(Batch):
+    """Two completions of one prompt, and which is better. B pairs; side 0 is the chosen one where there is a choice."""
+
+    tokens: Tensor  # [B, 2, L] prompt and completion, right-padded
+    length: Tensor  # [B, 2] tokens of the row
+    action_mask: Tensor  # [B, 2, L] bool: the completion
+    preference: Tensor
+    """[B] P(side 0 > opponents) - P(side 1 > opponents); P(side 0 > side 1) - 1/2 where the sides were compared with
+    each other."""
+    logp_reference: Tensor | None = None  # [B, 2] log-probability of the completion under the reference, nats
+    logp_anchor: Tensor | None = None  # [B, 2] the same under the policy that this step started from
+    total: Tensor | None = None  # [] number of pairs that one gradient averages over
 
 
 @batch

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from actrix.errors import ActrixError, unknown
 from actrix.language.model import HuggingFaceModel, LanguageModel, TransformerModel
+from actrix.language.table import TabularModel
 from actrix.nets.transformer import Block, TransformerConfig
 
 # Shapes without a vocabulary and a context, which come from the task.
 PRESETS: dict[str, dict[str, Any]] = {
+    "micro": {"layers": 2, "width": 64, "heads": 2},  # 0.1 M parameters
     "mini": {"layers": 3, "width": 96, "heads": 4},  # 0.3 M parameters
     "tiny": {"layers": 5, "width": 128, "heads": 4},  # 1.0 M parameters
     "small": {"layers": 4, "width": 192, "heads": 4, "mlp": 448},  # 1.6 M
@@ -21,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def make_model(name: str, vocab: int, context: int) -> LanguageModel:
-    """A fresh model of a preset's shape, or `hf:<folder or name>`: a pretrained one, through `transformers`.
+    """A fresh model of a preset's shape; `table`, for games; or `hf:<folder or name>`, a pretrained one.
 
     Fresh weights come from torch's global generator.
     """
@@ -37,8 +39,10 @@ def make_model(name: str, vocab: int, context: int) -> LanguageModel:
             raise ActrixError(
                 f"cannot load the model {path!r}: {error}", "give a folder, or a name on the hub"
             ) from None
+    if name == "table":
+        return TabularModel(vocab, context)
     if name not in PRESETS:
-        raise unknown("model", name, [*PRESETS, "hf:<folder or name>"])
+        raise unknown("model", name, [*PRESETS, "table", "hf:<folder or name>"])
     return TransformerModel(shape(name, vocab, context))
 
 

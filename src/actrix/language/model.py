@@ -58,6 +58,11 @@ class LanguageModel(nn.Module, ABC):
 
     vocab: int
     context: int
+    width: int  # of `hidden`
+
+    @abstractmethod
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        """The last layer's state [B, L, width] at each token of right-padded rows: what a value head reads."""
 
     @abstractmethod
     def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
@@ -122,11 +127,14 @@ class TransformerModel(LanguageModel):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.net = Transformer(config)
-        self.vocab, self.context = config.vocab, config.context
+        self.vocab, self.context, self.width = config.vocab, config.context, config.width
 
     @property
     def config(self) -> TransformerConfig:
         return self.net.config
+
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        return self.net.hidden(tokens_BL)
 
     def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         out: Tensor = self.net(tokens_BL, lengths_B)
@@ -166,6 +174,11 @@ class HuggingFaceModel(LanguageModel):
         config = model.config
         self.vocab = int(config.vocab_size)
         self.context = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+        self.width = int(config.hidden_size)
+
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        out: Tensor = self.model(input_ids=tokens_BL, use_cache=False, output_hidden_states=True).hidden_states[-1]
+        return out
 
     def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Attention is causal, so padding on the right needs no mask."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from actrix.credit import group_sum
+
 
 def reduce(per_step: Tensor, mask: Tensor, mode: str = "token", denominator: Tensor | float | None = None) -> Tensor:
     """Average a per-step loss over the steps that count.
@@ -51,6 +53,42 @@ def kl_estimate(logp: Tensor, logp_reference: Tensor) -> Tensor:
     """
     delta = logp_reference - logp
     return delta.exp() - delta - 1.0
+
+
+def coupled(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+    """Per-row cross-entropy of "this answer is right", predicted by a score of the policy's own: [B] -> [B].
+
+    score: logits; label: 1 right, 0 wrong, NaN unknown (its row gets 0 and counts nowhere); group: prompt of each
+    row, below B. Rows are weighted so that right and wrong answers weigh the same within their group,
+    n / (2 n_label); in a group of one label every weight is 1. d/d score = weight (sigmoid(score) - label).
+    Source: PACS (2509.02522), with its class weights per question.
+    """
+    known = label.isfinite()
+    target = torch.where(known, label, torch.zeros_like(label))
+    right = group_sum(target, group)
+    count = group_sum(known.to(label.dtype), group)
+    mine = torch.where(target > 0.5, right, count - right)
+    weight = torch.where((right > 0) & (right < count), count / (2 * mine.clamp(min=1)), torch.ones_like(mine))
+    return F.binary_cross_entropy_with_logits(score, target, weight=weight * known, reduction="none")
+
+
+def preferred(margin: Tensor, beta: float, smoothing: float = 0.0) -> Tensor:
+    """DPO's loss per pair: -(1 - smoothing) log sigmoid(beta m) - smoothing log sigmoid(-beta m): [B] -> [B].
+
+    margin: log(pi(chosen) / ref(chosen)) - log(pi(rejected) / ref(rejected)), nats. Source: 2305.18290 eq. 7;
+    `smoothing` is the rate of wrong labels that is allowed for (conservative DPO).
+    """
+    return -(1 - smoothing) * F.logsigmoid(beta * margin) - smoothing * F.logsigmoid(-beta * margin)
+
+
+def matched(gap: Tensor, target: Tensor) -> Tensor:
+    """Squared error of a pair's log-ratio against its target, which gets no gradient: [B] -> [B].
+
+    gap: log pi(first) - log pi(second), nats. Each method of the online mirror descent family is a target: IPO
+    (2310.12036), INPO (2407.00617), EGPO (2503.08942). For pairs drawn from the policy itself its gradient is
+    that of REINFORCE with a leave-one-out baseline on a KL-regularised reward, times a constant.
+    """
+    return (gap - target.detach()).square()
 
 
 def regression(value_EB: Tensor, target_B: Tensor) -> Tensor:

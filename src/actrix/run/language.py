@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from actrix.data.batches import Judged, Steps
+from actrix.data.batches import Judged, Steps, counted, whole_groups
 from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model
@@ -23,6 +23,7 @@ from actrix.language.tasks import Task, make_task
 from actrix.language.tasks.base import Judges, Prompt, Verdict
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
 from actrix.objectives import reduce
+from actrix.optim import Adam, Rule
 from actrix.rng import seed_of, torch_stream
 from actrix.run.engine import EngineOptions, choose
 from actrix.run.feeds import Feed, Progress, Setting
@@ -42,10 +43,9 @@ def load_tokenizer(path: str) -> HuggingFaceTokenizer:
 
 
 class LanguageLearner(Learner):
-    """Base of systems whose actor is a language model. A subclass gives `prepare` and `losses`.
+    """Base of systems whose actor is a language model. A subclass gives `objective`, and where it needs it `prepare`.
 
-    The config gives: model, prompts, group, epochs, minibatches, temperature, warm_steps, warm_batch,
-    warm_rate, warm_slips.
+    The config gives: model, temperature, warm_steps, warm_batch, warm_rate, warm_slips, and what the feed asks for.
     """
 
     actor: LanguageModel  # type: ignore[assignment]
@@ -54,6 +54,19 @@ class LanguageLearner(Learner):
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
         self.actor = make_model(config.model, spec.vocab, spec.context)
+
+    def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Rule]) -> None:
+        """Declare parameter groups; `imitate`, the actor in the warm start, is added where it is not given."""
+        if "imitate" not in groups:
+            groups["imitate"] = (self.actor, Adam(self.config.warm_rate, clip_norm=1.0))
+        super().optimise(**groups)
+
+    def losses(self, batch: Any, phase: Hashable = None) -> Losses:
+        return self.imitation(batch) if phase == "imitate" else self.objective(batch)
+
+    def objective(self, batch: Any) -> Losses:
+        """The losses of a batch from the feed's rounds."""
+        raise NotImplementedError
 
     def log_prob(self, steps: Steps) -> Tensor:
         """Log-probability [B, T] of every token of the rows at the sampling temperature; 0 at the first token."""
@@ -73,28 +86,35 @@ class LanguageLearner(Learner):
         samples = self.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
         return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
 
-    def speak(self, prompts: list[list[int]], settings: Sampling, seed: int) -> Samples:
-        """Completions of encoded prompts, `settings.n` each."""
+    def speak(
+        self, prompts: list[list[int]], settings: Sampling, seed: int, model: LanguageModel | None = None
+    ) -> Samples:
+        """Completions of encoded prompts, `settings.n` each, by the actor or another model."""
         spec: TokenSpec = self.spec  # type: ignore[assignment]
         with torch.no_grad():
-            return generate(self.actor, prompts, settings, eos=spec.eos, pad=spec.pad, seed=seed)
+            return generate(model or self.actor, prompts, settings, eos=spec.eos, pad=spec.pad, seed=seed)
+
+    def appraise(self, task: Task, episodes: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
+        """Evaluation: one score per test prompt, whose mean is the run's score, and further figures.
+
+        Here pass@1 and pass@n from `answers` (n) attempts at each prompt.
+        """
+        n = self.answers
+        prompts = task.prompts("test", episodes, seed)
+        owners = [p for p in prompts for _ in range(n)]
+        texts = self.attempts(task, prompts, n, seed)
+        correct = np.array([task.verify(p, text).correct for p, text in zip(owners, texts)]).reshape(-1, n).sum(1)
+        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in sorted({1, n})}
+        return scores[1], {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
 
 
-class PromptFeed:
-    """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
-
-    One round is one step of the budget. A minibatch holds whole groups: they are never split.
-    """
+class LanguageFeed:
+    """What feeds of language tasks share: the supervised warm start, and the counters."""
 
     def __init__(self, setting: Setting) -> None:
         self.task: Task = setting.task
         self.seed, self.config = setting.seed, setting.learner.config
         self.progress = Progress()
-
-    @classmethod
-    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
-        rows = config.prompts * config.group // config.minibatches * 32  # tokens: a round number of a short answer
-        return steps * config.epochs * config.minibatches, rows
 
     def reset(self) -> None:
         """Nothing carries over between rounds: every round is a barrier."""
@@ -119,11 +139,31 @@ class PromptFeed:
     def _demonstrations(self, pairs: list[tuple[str, str]]) -> Steps:
         tokenizer = self.task.tokenizer
         prompts = [tokenizer.encode(prompt) for prompt, _ in pairs]
-        rows = [p + tokenizer.encode(answer) + [tokenizer.eos] for p, (_, answer) in zip(prompts, pairs)]
+        # (an answer of the greatest length ends by itself)
+        answers = [[*tokenizer.encode(answer), tokenizer.eos][: self.task.max_new] for _, answer in pairs]
+        rows = [prompt + answer for prompt, answer in zip(prompts, answers)]
         lengths = torch.tensor([len(r) for r in rows])
         tokens = torch.tensor(pad_right(rows, tokenizer.pad))
         starts = torch.tensor([len(p) for p in prompts])
         return token_steps(tokens, starts, lengths)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+
+
+class PromptFeed(LanguageFeed):
+    """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
+
+    One round is one step of the budget. A minibatch holds whole groups: they are never split.
+    """
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        rows = config.prompts * config.group // config.minibatches * 32  # tokens: a round number of a short answer
+        return steps * config.epochs * config.minibatches, rows
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         assert isinstance(learner, LanguageLearner)
@@ -137,10 +177,8 @@ class PromptFeed:
                 config.prompts,
                 generator=torch.Generator().manual_seed(seed_of(self.seed, "shuffle", progress.steps, epoch)),
             )
-            for groups in order.chunk(config.minibatches):
-                rows = (groups[:, None] * config.group + torch.arange(config.group)).reshape(-1)
-                part = replace(steps, total=None)[rows]
-                yield replace(part, total=part.action_mask.sum()), None
+            for part in whole_groups(steps, config.minibatches, order):
+                yield counted(part), None
 
     def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:
         """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""
@@ -176,14 +214,13 @@ class PromptFeed:
 
         return steps, report
 
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
 
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+def spoken(task: Task, samples: Samples) -> list[str]:
+    """The completions of all rows as text."""
+    return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
 
 
-class LessonFeed(PromptFeed):
+class LessonFeed(LanguageFeed):
     """Supervised language: every round is `lessons` batches of fresh demonstrations for the phase "imitate", and as
     many of judged states for the phase "critic", if the learner has a critic. Rates fall to zero as a cosine.
 
@@ -240,7 +277,9 @@ def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps
     position = torch.arange(tokens_BL.shape[1])
     mask = (position >= starts_B[:, None]) & (position < lengths_B[:, None])
     zeros, no = torch.zeros(tokens_BL.shape), torch.zeros(tokens_BL.shape, dtype=torch.bool)
-    return Steps(tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum())
+    return Steps(
+        tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum(), rows=mask.any(1).sum()
+    )
 
 
 def trace(
@@ -279,6 +318,12 @@ class LanguageRegime:
         self.options = options
         self.say: Callable[[str], None] = lambda text: None
         self.task = make_task(options.task, options.level)
+        if config.model == "table" and not self.task.answers:
+            raise ActrixError(
+                f"a table cannot speak on the task {options.task}: it gives one token as its answer",
+                "use --model tiny, or --task game:rps",
+                misuse=True,
+            )
         longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
         if config.model.startswith("hf:"):
             self.task = self.task.with_tokenizer(load_tokenizer(config.model[3:]))
@@ -303,22 +348,11 @@ class LanguageRegime:
         return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
-        """pass@1 and pass@n over `episodes` test prompts, `answers` (n) independent answers to each."""
+        """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""
         assert isinstance(learner, LanguageLearner)
-        n, task = learner.answers, self.task
-        prompts = task.prompts("test", episodes, seed)
-        owners = [p for p in prompts for _ in range(n)]
-        answers = learner.attempts(task, prompts, n, seed)
-        correct = np.array([task.verify(p, a).correct for p, a in zip(owners, answers)]).reshape(-1, n).sum(1)
-        scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in sorted({1, n})}
-        middle = interval(scores[1])
-        return {
-            "scores": scores[1].tolist(),
-            "mean": middle.value,
-            "low": middle.low,
-            "high": middle.high,
-            **{f"pass@{k}": float(v.mean()) for k, v in scores.items()},
-        }
+        scores, figures = learner.appraise(self.task, episodes, seed)
+        middle = interval(scores)
+        return {"scores": scores.tolist(), "mean": middle.value, "low": middle.low, "high": middle.high, **figures}
 
     def policy(self, learner: Learner) -> LanguagePolicy:
         return LanguagePolicy(learner, self.task)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from actrix.actors.base import Action, Actor
 from actrix.data.batches import Transitions
 from actrix.nets.normaliser import Normaliser
-from actrix.optim import Adam, Optimiser
+from actrix.optim import Optimiser, Rule
 from actrix.spec import Spec
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Learner(nn.Module):
     def device(self) -> torch.device:
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
-    def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Adam]) -> None:
+    def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Rule]) -> None:
         """Declare parameter groups: name=(module or modules, settings)."""
         found = {}
-        for name, (owned, adam) in groups.items():
+        for name, (owned, rule) in groups.items():
             owned = [owned] if isinstance(owned, nn.Module) else owned
             parameters = [p for o in owned for p in ([o] if isinstance(o, nn.Parameter) else o.parameters())]
-            found[name] = (parameters, adam)
+            found[name] = (parameters, rule)
         self.optimiser = Optimiser(found)
 
     # -- learning -----------------------------------------------------------------------------------------------

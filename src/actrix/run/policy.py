@@ -41,4 +41,15 @@ class LanguagePolicy:
 
     def act(self, prompt: str, mode: str = "mean") -> str:
         """The completion of one prompt; mode "mean" is greedy, "sample" draws at temperature 1."""
-        return self.learner.complete([prompt], mode)[0]  # type: ignore[operator]
+        return self.act_rows([prompt], mode)[0]
+
+    def act_rows(self, prompts: list[str], mode: str = "mean") -> list[str]:
+        """N prompts to N completions."""
+        from actrix.language.sampler import Sampling, generate
+
+        tokenizer, spec = self.task.tokenizer, self.learner.spec
+        settings = Sampling(max_new=self.task.max_new, temperature=0.0 if mode == "mean" else 1.0)
+        seed = int(torch.randint(1 << 62, ()))
+        encoded = [tokenizer.encode(prompt) for prompt in prompts]
+        samples = generate(self.learner.actor, encoded, settings, eos=spec.eos, pad=spec.pad, seed=seed)  # type: ignore[arg-type, attr-defined]
+        return [tokenizer.decode(tokens) for tokens in samples.completions()]

@@ -293,6 +293,7 @@ class Trainer:
                     figures = self._update(batch, learner.phase(progress.updates) if phase is None else phase)
             except Exception:
                 self.check_finite(figures)  # what a diverged policy does to an environment is not its fault
+                self.check_weights()
                 raise
             yield self._after_round(figures)
 
@@ -339,6 +340,15 @@ class Trainer:
                 "learning rate, or look at the scale of the rewards",
             )
         self._finite = None
+
+    def check_weights(self) -> None:
+        """Raise where a weight is not finite."""
+        for name, weight in self.learner.named_parameters():
+            if not bool(weight.isfinite().all()):
+                raise ActrixError(
+                    f"training diverged before step {self.step:,}: the weights {name} are not finite",
+                    "the run is intact up to its last checkpoint; start a new one with a lower learning rate",
+                )
 
     def _after_round(self, figures: dict[str, Tensor]) -> Report:
         options, progress = self.options, self.feed.progress
@@ -401,12 +411,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint now. The caller must then reset the feed: checkpoints are barriers."""
         assert self.folder is not None
-        for name, weight in self.learner.named_parameters():
-            if not bool(weight.isfinite().all()):
-                raise ActrixError(
-                    f"training diverged before step {self.step:,}: the weights {name} are not finite",
-                    "the run is intact up to its last checkpoint; start a new one with a lower learning rate",
-                )
+        self.check_weights()
         counters = {"feed": self.feed.state(), "logged": self._logged, "evaluated": self._evaluated}
         self.folder.save(self.step, self.learner.state(), counters)
         self._saved = self.step

@@ -2,6 +2,7 @@
 
 make_task("countdown", level=1)      make_task("rg:spell_backward")      make_task("jsonl:rows.jsonl")
 make_task("humaneval:HumanEval.jsonl")
+make_task("game:rps")                make_task("game:random-50-0")
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
 from actrix.language.tasks.external import JsonLines, ReasoningGym
+from actrix.language.tasks.game import Game
 from actrix.language.tasks.list_dsl import ListDsl
 from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
+from actrix.language.tasks.styles import Styles
 
 BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ListDsl] | type[Sort]] = {
     task.name: task for task in (Arithmetic, Countdown, ListDsl, Sort)
 }
 
 
-FAMILIES: dict[str, tuple[type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
+FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
+    "game": (Game, "a matrix (rps or random-SIZE-SEED)"),
     "humaneval": (HumanEval, "a file"),
     "jsonl": (JsonLines, "a file"),
     "rg": (ReasoningGym, "a reasoning-gym data set"),
@@ -29,7 +33,7 @@ FAMILIES: dict[str, tuple[type[HumanEval] | type[JsonLines] | type[ReasoningGym]
 
 def task_names() -> list[str]:
     """Every name, with the families that take an argument."""
-    return [*BUNDLED, "humaneval:<path>", "jsonl:<path>", "rg:<data set>"]
+    return [*BUNDLED, Styles.name, "game:<matrix>", "humaneval:<path>", "jsonl:<path>", "rg:<data set>"]
 
 
 def make_task(name: str, level: int = 1) -> Task:
@@ -40,6 +44,8 @@ def make_task(name: str, level: int = 1) -> Task:
         if not argument:
             raise ActrixError(f"the task {name!r} lacks {what}", f"write {family}:NAME", misuse=True)
         return kind(argument, level)
+    if name == Styles.name:  # a matter of taste: nothing is right there
+        return Styles(level)
     if colon or family not in BUNDLED:
         raise unknown("task", name, task_names())
     return BUNDLED[family](level)
@@ -49,6 +55,7 @@ __all__ = [
     "BUNDLED",
     "Arithmetic",
     "Countdown",
+    "Game",
     "HumanEval",
     "JsonLines",
     "ListDsl",
@@ -56,6 +63,7 @@ __all__ = [
     "ReasoningGym",
     "Sort",
     "Split",
+    "Styles",
     "Task",
     "Verdict",
     "make_task",

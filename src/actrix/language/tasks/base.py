@@ -65,6 +65,7 @@ class Task(ABC):
     level: int
     tokenizer: Tokenizer
     max_new: int  # tokens that a completion may take, end token included
+    answers: tuple[str, ...] = ()  # every completion there is, where they can be listed (a game)
 
     def check_level(self, level: int) -> int:
         if level not in self.levels:
@@ -84,6 +85,14 @@ class Task(ABC):
     @abstractmethod
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
         """Judges a completion's text (without the prompt). Any text gets a verdict; none raises."""
+
+    def prefer(self, prompt: Prompt, first: str, second: str) -> float:
+        """Probability that `first` is preferred to `second`; 1 - prefer(prompt, second, first), always.
+
+        Unless a task says otherwise, half plus half the difference of the verifier's scores (no verdict counts 0).
+        """
+        scores = [self.verify(prompt, text).score or 0.0 for text in (first, second)]
+        return 0.5 + 0.5 * (scores[0] - scores[1])
 
     def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
         """n problems of the split, different ones for as long as the task has enough of them."""

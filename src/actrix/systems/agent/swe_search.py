@@ -22,7 +22,6 @@ has the score's terms. The authors' agents are prompted models; their debate is 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,6 +30,7 @@ from torch.nn import functional as F
 
 from actrix.budget import Budget
 from actrix.critics.sequence import SequenceCritic
+from actrix.data.batches import Judged
 from actrix.errors import ActrixError
 from actrix.language.convert import shape
 from actrix.language.sampler import Sampling
@@ -182,9 +182,7 @@ class SWESearch(LanguageLearner):
             critic=(self.critic, Adam(config.critic_rate, clip_norm=1.0)),
         )
 
-    def losses(self, batch: Any, phase: Hashable = None) -> Losses:
-        if phase == "imitate":
-            return self.imitation(batch)
+    def objective(self, batch: Judged) -> Losses:
         out = self.critic(batch.tokens, batch.length)
         value = F.binary_cross_entropy_with_logits(out[:, 0], batch.value)
         blamed = (batch.suspect >= 0).float()
@@ -202,7 +200,7 @@ class SWESearch(LanguageLearner):
         value, blame = out[:, 0].sigmoid().tolist(), out[:, 1:].softmax(-1).tolist()
         return [Verdict(v, {str(k): p for k, p in enumerate(b)}, cost=1.0) for v, b in zip(value, blame)]
 
-    def explore(self, task: Task, prompts: list[Prompt], seed: int) -> list[Search]:
+    def search(self, task: Task, prompts: list[Prompt], seed: int) -> list[Search]:
         """Searches all problems side by side, one actor call each at a time."""
         if not isinstance(task, Opens):
             raise ActrixError(f"the task {task.label!r} is no world to search in", "use --task list-dsl", misuse=True)
@@ -228,5 +226,5 @@ class SWESearch(LanguageLearner):
             s.learn(verdict, len(s.tree) - 1)
 
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
-        searches = self.explore(task, [p for p in prompts for _ in range(n)], seed)
+        searches = self.search(task, [p for p in prompts for _ in range(n)], seed)
         return [s.answer(seed_of(seed, "debate", i)) for i, s in enumerate(searches)]

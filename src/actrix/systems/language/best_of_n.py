@@ -12,9 +12,7 @@ Source: Wang et al. 2022 (2203.11171) for the vote; best of n by likelihood as i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 from actrix.errors import ActrixError
 from actrix.language.sampler import Sampling
@@ -22,7 +20,6 @@ from actrix.language.tasks.base import Prompt, Task
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner, LessonFeed
-from actrix.run.learner import Losses
 from actrix.search import select
 from actrix.spec import TokenSpec
 
@@ -47,9 +44,6 @@ class BestOfN(LanguageLearner):
         if config.choose not in ("vote", "likely") or config.n < 1:
             raise ActrixError("--choose is vote or likely, and --n at least 1", misuse=True)
         self.optimise(imitate=(self.actor, Adam(config.imitate_rate, clip_norm=1.0)))
-
-    def losses(self, batch: Any, phase: Hashable = None) -> Losses:
-        return self.imitation(batch)
 
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
         size = self.config.n

@@ -40,9 +40,7 @@ class Config:
     clip: float = 0.2  # how far below 1 the ratio may count
     clip_high: float = 0.28  # how far above 1
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
-    entropy: float = (
-        0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage; keeps exploration alive
-    )
+    entropy: float = 0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage: keeps exploring
     normalise: bool = True  # divide advantages by the group's standard deviation
     average: str = "token"  # token or sequence: what one gradient averages over first
     temperature: float = 1.0  # of sampling, and of the policy that learns
@@ -60,10 +58,7 @@ class GRPO(LanguageLearner):
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
         self.reference = tracked(self.actor, 1.0) if config.kl else None
-        self.optimise(
-            actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)),
-            imitate=(self.actor, Adam(config.warm_rate, clip_norm=1.0)),
-        )
+        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
     def prepare(self, steps: Steps) -> Steps:
         score = steps.reward.sum(1)
@@ -76,9 +71,7 @@ class GRPO(LanguageLearner):
             per_token = per_token + self.config.entropy * (surprise - surprise[mask].mean()) * mask
         return replace(steps, advantage=per_token)
 
-    def losses(self, steps: Steps, phase: Hashable = None) -> Losses:
-        if phase == "imitate":
-            return self.imitation(steps)
+    def objective(self, steps: Steps) -> Losses:
         assert steps.advantage is not None
         config = self.config
         logp = self.log_prob(steps)
@@ -86,7 +79,7 @@ class GRPO(LanguageLearner):
         if self.reference is not None:
             anchor = self.reference.copy.log_prob(steps.obs, steps.length, config.temperature)
             per_step = per_step + config.kl * kl_estimate(logp, anchor)
-        denominator = steps.total if config.average == "token" else None
+        denominator = steps.total if config.average == "token" else steps.rows
         losses = Losses(actor=reduce(per_step, steps.action_mask, config.average, denominator))
         return losses.note(entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean())
 

@@ -1,0 +1,47 @@
+"""A value of every prefix of a token sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from actrix.nets.mlp import Linear
+
+
+class Reader(Protocol):
+    """A module that reads tokens, such as a language model without its output layer."""
+
+    width: int
+
+    def hidden(self, tokens_BL: Tensor) -> Tensor:
+        """State [B, L, width] at each token."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+class TokenValue(nn.Module):
+    """V(prefix) [B, L] of right-padded rows: column t values what stands before token t; column 0 is 0.
+
+    `reader` is a network of its own (not the actor's); the head starts at 0.
+    """
+
+    reader: Reader
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self.reader = reader
+        self.head = Linear(reader.width, 1, gain=0.0)
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        hidden = self.reader.hidden(tokens_BL)[:, :-1]
+        return F.pad(self.head(hidden)[..., 0], (1, 0))
+
+    @torch.no_grad()
+    def copy(self, module: nn.Module) -> None:
+        """Take the reader's weights from a module of the same shape."""
+        for mine, theirs in zip(self.reader.parameters(), module.parameters()):
+            mine.copy_(theirs)

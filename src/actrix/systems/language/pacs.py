@@ -1,0 +1,80 @@
+"""PACS: learning from verdicts as classification, actor and critic in one set of weights.
+
+The policy's own log-ratio scores each answer, and is trained by cross-entropy to say whether the answer is right.
+
+    score   r_i = beta sum_t (log pi(token_t) - log pi_behaviour(token_t)) over the answer's tokens
+            psi_i = r_i - mean of r_j over the other answers to the same prompt; the gradient passes through all r_j
+    loss    mean_i w_i BCE(sigmoid(psi_i), R_i),  R_i = 1 if the answer is right in every respect, else 0
+            w_i = G / (2 number of the group's answers with the label R_i); 1 where all labels of a group agree
+
+Its gradient is mean_i w_i (sigmoid(psi_i) - R_i) d psi_i: RLOO on the reward R - 1/2 at the first minibatch of a
+round, where psi = 0, and less the better psi fits R, which stands in for clipping. A group must be whole.
+Source: Li et al. 2025, Implicit Actor Critic Coupling via a Supervised Learning Framework for RLVR (2509.02522).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from actrix import credit
+from actrix.data.batches import Steps
+from actrix.objectives import coupled, reduce
+from actrix.optim import Adam
+from actrix.registry import system
+from actrix.run.language import LanguageLearner, PromptFeed
+from actrix.run.learner import Losses
+from actrix.spec import TokenSpec
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH
+    prompts: int = 64  # prompts per round
+    group: int = 8  # answers per prompt
+    minibatches: int = 4  # updates per pass over a round; groups are never split
+    epochs: int = 1  # passes over a round
+    rate: float = 2e-4  # Adam learning rate
+    beta: float = 1.0  # scale of the score: logits per nat of log-ratio (less for long answers, which saturate it)
+    leave_one_out: bool = True  # subtract the mean score of the group's others; False: psi = r
+    temperature: float = 1.0  # of sampling, and of the policy that learns
+    warm_steps: int = 2_000  # supervised batches before the first round
+    warm_batch: int = 64  # demonstrations per supervised batch
+    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
+    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
+
+
+@system("pacs", family="language", paper="2509.02522", acts=("tokens",))
+class PACS(LanguageLearner):
+    feed = PromptFeed
+
+    def __init__(self, spec: TokenSpec, config: Config) -> None:
+        super().__init__(spec, config)
+        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
+
+    def objective(self, steps: Steps) -> Losses:
+        mask, logp = steps.action_mask, self.log_prob(steps)
+        score, label = self.score(steps, logp), right(steps)
+        assert steps.group is not None
+        per_row = coupled(score, label, steps.group)
+        losses = Losses(actor=reduce(per_row[:, None], mask.any(1)[:, None], "token", steps.rows))
+        return losses.note(
+            entropy=reduce(-logp.detach(), mask), score=steps.reward.sum(1).nanmean(), largest=score.abs().max()
+        )
+
+    def score(self, steps: Steps, logp: Tensor) -> Tensor:
+        """psi [B] of each answer, differentiable in all log-probabilities [B, T] of its group."""
+        assert steps.group is not None
+        ratio = self.config.beta * ((logp - steps.logp_behaviour) * steps.action_mask).sum(1)
+        if not self.config.leave_one_out:
+            return ratio
+        judged = torch.where(right(steps).isfinite(), ratio, torch.full_like(ratio, torch.nan))
+        return credit.group(judged, steps.group, leave_one_out=True)
+
+
+def right(steps: Steps) -> Tensor:
+    """Labels [B]: 1 where the verdict is full, 0 where it is less, NaN where there is none."""
+    score = steps.reward.sum(1)
+    return torch.where(score.isfinite(), (score > 1 - 1e-4).to(score.dtype), score)
