@@ -40,7 +40,7 @@ class RunOptions:
     steps: int = 100_000  # budget: environment steps, or rounds of a language task (there 150, if not given)
     seed: int = 0  # every random draw of the run follows from it
     workers: int = 0  # worker processes that share the environments; 0 steps them in this process
-    vector: str = "auto"  # local, envpool, or auto: EnvPool for 4 environments or more, where that extra is installed
+    vector: str = "auto"  # local, batched, envpool, or auto: batched where the environment can, else EnvPool for 4 or more, if installed
     device: str = "cpu"  # torch device of the learner
     precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
     compile: str = "auto"  # auto, yes or no: compile the update
@@ -56,8 +56,8 @@ class RunOptions:
         check_numbers(self, LEAST)
         if self.precision not in ("fp32", "medium", "bf16"):
             raise ActrixError(f"--precision is fp32, medium or bf16, not {self.precision!r}", misuse=True)
-        if self.vector not in ("auto", "local", "envpool"):
-            raise ActrixError(f"--vector is auto, local or envpool, not {self.vector!r}", misuse=True)
+        if self.vector not in ("auto", "local", "batched", "envpool"):
+            raise ActrixError(f"--vector is auto, local, batched or envpool, not {self.vector!r}", misuse=True)
         if self.compile not in ("auto", "yes", "no"):
             raise ActrixError(f"--compile is auto, yes or no, not {self.compile!r}", misuse=True)
         check_device(self.device)
