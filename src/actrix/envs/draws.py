@@ -25,11 +25,16 @@ def mix(x: Tensor) -> Tensor:
 
 def uniform(key: Tensor, counter: Tensor | int, columns: int) -> Tensor:
     """Numbers in [0, 1): float32 [columns, N] for keys [N] (int64) and counters [N] or one for all."""
-    row = mix(mix(key) + counter * GOLDEN)
-    # (the products are wrapped here: a compiler would make them index arithmetic, which must not overflow)
-    steps = [(i * GOLDEN + 2**63) % 2**64 - 2**63 for i in range(1, columns + 1)]
+    # (products of plain numbers are wrapped here: as index arithmetic of a compiler they would overflow)
+    row = mix(mix(key) + (wrapped(counter * GOLDEN) if isinstance(counter, int) else counter * GOLDEN))
+    steps = [wrapped(i * GOLDEN) for i in range(1, columns + 1)]
     bits = mix(row + torch.tensor(steps, device=key.device)[:, None])
     return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def wrapped(number: int) -> int:
+    """As 64 bits with a sign."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def normal(key: Tensor, counter: Tensor | int, columns: int) -> Tensor:

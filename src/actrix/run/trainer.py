@@ -40,7 +40,7 @@ class RunOptions:
     steps: int = 100_000  # budget: environment steps, or rounds of a language task (there 150, if not given)
     seed: int = 0  # every random draw of the run follows from it
     workers: int = 0  # worker processes that share the environments; 0 steps them in this process
-    vector: str = "auto"  # local, batched, envpool, or auto: batched where the environment can, else EnvPool for 4 or more, if installed
+    vector: str = "auto"  # local, batched, envpool, or auto: batched, EnvPool (for 4 or more), local: the first it has
     device: str = "cpu"  # torch device of the learner
     precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
     compile: str = "auto"  # auto, yes or no: compile the update
