@@ -10,19 +10,23 @@ Everything inside the library is in *canonical* form; `envs` maps an environment
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Part:
-    """Columns `start:stop` of an observation row; `shape` is their shape in the environment."""
+    """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
+
+    A privileged part is known in training only: critics may see it, an actor never does.
+    """
 
     name: str
     start: int
     stop: int
     shape: tuple[int, ...]
     image: bool = False
+    privileged: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,32 @@ class Choices:
 
 @dataclass(frozen=True)
 class Spec:
-    """Observation and action of a control task."""
+    """Observation and action of a control task.
+
+    A network made from a spec looks at its `visible` parts: all but the privileged ones, unless `view` says which.
+    """
 
     obs: tuple[Part, ...]
     action: Box | Choices
     obs_dtype: str = "float32"
+    view: tuple[Part, ...] | None = None
 
     @property
     def obs_size(self) -> int:
         return self.obs[-1].stop if self.obs else 0
+
+    @property
+    def visible(self) -> tuple[Part, ...]:
+        """The parts that a network looks at."""
+        return tuple(p for p in self.obs if not p.privileged) if self.view is None else self.view
+
+    def looking_at(self, parts: tuple[Part, ...]) -> Spec:
+        """The same task for a network that looks at these parts of its rows."""
+        return replace(self, view=parts)
+
+    def for_critic(self) -> Spec:
+        """The same task for a network that only learns from it: it looks at everything, unless `view` says what."""
+        return self if self.view is not None else self.looking_at(self.obs)
 
     @property
     def action_size(self) -> int:

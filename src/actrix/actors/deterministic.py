@@ -13,12 +13,17 @@ from actrix.spec import Spec
 
 
 class Deterministic(Actor):
-    """a = tanh(net(s)) in [-1, 1]^A; `act` in mode "sample" adds N(0, noise) and clips."""
+    """a = tanh(net(s)) in [-1, 1]^A; `act` in mode "sample" adds N(0, noise) and clips.
+
+    noise: the first standard deviation; a learner may change the buffer of that name.
+    """
+
+    noise: Tensor
 
     def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "relu", noise: float = 0.1) -> None:
         super().__init__(spec)
         self.net = MLP(self.encoder.size, hidden, spec.action_size, activation)
-        self.noise = noise
+        self.register_buffer("noise", torch.tensor(noise))
 
     def forward(self, obs: Tensor) -> Tensor:
         return torch.tanh(self.net(self.encoder(obs)))

@@ -39,13 +39,16 @@ class Value:
 
 
 class QEnsemble(nn.Module):
-    """E independent critics Q(s, a) -> `Value` with members [E, B], computed as one batched product."""
+    """E independent critics Q(s, a) -> `Value` with members [E, B], computed as one batched product.
+
+    They see the privileged parts of observations too, as `StateValue` does.
+    """
 
     def __init__(
         self, spec: Spec, hidden: Sequence[int], members: int = 2, activation: str = "relu", layer_norm: bool = False
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec.for_critic())
         self.net = MLP(
             self.encoder.size + spec.action_size, hidden, 1, activation, members=members, layer_norm=layer_norm
         )
@@ -60,7 +63,10 @@ class QEnsemble(nn.Module):
 
 
 class DiscreteQ(nn.Module):
-    """E critics of every choice at once: Q(s, .) -> `Value` with members [E, B, C]. One Discrete action only."""
+    """E critics of every choice at once: Q(s, .) -> `Value` with members [E, B, C]. One Discrete action only.
+
+    Such a critic may be the policy itself, so it does not see what is privileged.
+    """
 
     def __init__(self, spec: Spec, hidden: Sequence[int], members: int = 1, activation: str = "relu") -> None:
         super().__init__()
@@ -81,7 +87,7 @@ class StateValue(nn.Module):
 
     def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec.for_critic())
         self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
 
     def forward(self, obs: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 A control policy becomes `obs [N, D] -> action`, N free. What the file computes is what `Policy.act` computes:
 observation normaliser, network, mean or most likely action, scaling to the action's bounds, offsets, clipping.
 
-- `obs` is a canonical row: float32, or uint8 where all of the observation is images. A plain Box is its numbers in
-  row-major order. Dict and Tuple observations are laid out leaf after leaf in the order of the space (`spec.Part`
-  says which columns, and the file's metadata repeats it under "observation"); a Discrete or MultiDiscrete leaf is
-  one-hot, a MultiBinary leaf its bits, an image its pixels 0..255.
+- `obs` is a canonical row without what is privileged: float32, or uint8 where all of the observation is images. A
+  plain Box is its numbers in row-major order. Dict and Tuple observations are laid out leaf after leaf in the order
+  of the space (`spec.Part` says which columns, and the file's metadata repeats it under "observation"); a Discrete or
+  MultiDiscrete leaf is one-hot, a MultiBinary leaf its bits, an image its pixels 0..255.
 - `mask [N, C]` bool (True = legal) is a second input where the run's environment gives action masks. A row that
   forbids everything forbids nothing.
 - `action` is [N, ...] of the action space's own shape and type: Box in its units, Discrete [N] with its start,
@@ -28,7 +28,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from actrix.rng import numpy_stream, torch_stream
 from actrix.run import regimes
 from actrix.run.learner import Learner
 from actrix.run.policy import Policy
-from actrix.spec import Choices
+from actrix.spec import Choices, Part
 
 TOLERANCE = 1e-5  # of an action's range (its size, where that is larger or there is no range)
 DISTURBANCE, DISTURBED = 1e-6, 4  # relative change of every weight, and how many times
@@ -75,9 +75,10 @@ class ControlMap(nn.Module):
     centre: Tensor
     reach: Tensor
 
-    def __init__(self, learner: Learner, action_map: ActionMap) -> None:
+    def __init__(self, learner: Learner, action_map: ActionMap, privileged: Sequence[tuple[int, int]] = ()) -> None:
+        """privileged: columns (start, stop) of the learner's rows that `forward` is not given."""
         super().__init__()
-        self.learner = learner
+        self.learner, self.privileged = learner, privileged
         space: Any = action_map.space
         self.spec = spec = action_map.spec
         self.dtype: torch.dtype = torch.int64
@@ -97,7 +98,7 @@ class ControlMap(nn.Module):
         self.register_buffer("reach", (high - low) / 2 if self.bounded else torch.ones_like(low))
 
     def forward(self, obs: Tensor, mask: Tensor | None = None) -> Tensor:
-        row = self.learner.act(obs, "mean", mask).action
+        row = self.learner.act(self.filled(obs), "mean", mask).action
         if isinstance(self.spec, Choices):
             chosen = row + self.start
             return chosen[:, 0] if self.spec.space == "discrete" else chosen.to(self.dtype)
@@ -108,6 +109,13 @@ class ControlMap(nn.Module):
         if not self.dtype.is_floating_point:
             value = value.round()
         return value.to(self.dtype).reshape(-1, *self.spec.shape)
+
+    def filled(self, obs: Tensor) -> Tensor:
+        """Rows as the learner takes them: zeros where it saw what is privileged."""
+        for start, stop in self.privileged:
+            nothing = obs.new_zeros(()).expand(obs.shape[0], stop - start)
+            obs = torch.cat((obs[:, :start], nothing, obs[:, start:]), 1)
+        return obs
 
 
 class LogitsMap(nn.Module):
@@ -140,7 +148,11 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
     if isinstance(spec.action, Choices) and worlds is not None:
         found = worlds.reset([0] * worlds.n)[1]
         masks = 0 if found is None else found.shape[1]
-    trials: Arrays = {"obs": observations(maps.obs_map, maps.observation_space)}
+    privileged = [(p.start, p.stop) for p in spec.obs if p.privileged]
+    seen = np.ones(spec.obs_size, bool)
+    for start, stop in privileged:
+        seen[start:stop] = False
+    trials: Arrays = {"obs": observations(maps.obs_map, maps.observation_space)[:, seen]}
     n = len(trials["obs"])
     inputs, dynamic = {"obs": torch.from_numpy(trials["obs"][:2])}, [{0: torch.export.Dim("N", min=1)}]
     if masks:
@@ -150,10 +162,12 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
 
     def act(changed: Learner, given: Arrays) -> np.ndarray:
         policy = Policy(changed, maps.observation_space, space)
-        return np.stack([np.asarray(a) for a in policy.act_rows(given["obs"], "mean", given.get("mask"))])
+        rows = np.zeros((len(given["obs"]), spec.obs_size), given["obs"].dtype)
+        rows[:, seen] = given["obs"]
+        return np.stack([np.asarray(a) for a in policy.act_rows(rows, "mean", given.get("mask"))])
 
     described: dict[str, Any] = {
-        "observation": {"dtype": spec.obs_dtype, "size": spec.obs_size, "parts": spec.to_json()["obs"]},
+        "observation": {"dtype": spec.obs_dtype, "size": int(seen.sum()), "parts": deployed(spec.obs)},
         "action": {
             **spec.to_json()["action"],
             "kind": spec.action_kind,
@@ -166,8 +180,19 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
         scale = np.ones(spec.action.shape)
         if spec.action.low is not None and spec.action.high is not None:
             scale = np.maximum(np.subtract(spec.action.high, spec.action.low), 1e-30).reshape(spec.action.shape)
-    module = ControlMap(learner, maps.action_map)
+    module = ControlMap(learner, maps.action_map, privileged)
     return Exportable(module, inputs, tuple(dynamic), "action", trials, act, scale, described)
+
+
+def deployed(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    """Where the parts of an observation stand in the rows that the file takes: those that are not privileged."""
+    found, start = [], 0
+    for part in parts:
+        if not part.privileged:
+            stop = start + part.stop - part.start
+            found.append({**part.__dict__, "start": start, "stop": stop})
+            start = stop
+    return found
 
 
 def language(learner: Learner) -> Exportable:
@@ -313,8 +338,13 @@ def check(blob: bytes, thing: Exportable, learner: Learner) -> tuple[int, float]
     def run(start: int, stop: int) -> np.ndarray:
         return session.run(None, {name: rows[start:stop] for name, rows in thing.trials.items()})[0]
 
+    return compare([run(0, total), np.concatenate([run(i, i + 1) for i in range(total)])], thing, learner)
+
+
+def compare(files: list[np.ndarray], thing: Exportable, learner: Learner) -> tuple[int, float]:
+    """Compare what a file gave on all trials with the policy: (inputs, largest difference); raises as `check`."""
+    total = len(next(iter(thing.trials.values())))
     truth = thing.policy(learner, thing.trials)
-    files = [run(0, total), np.concatenate([run(i, i + 1) for i in range(total)])]
     undecided = [thing.policy(disturbed(learner, i), thing.trials) for i in range(DISTURBED)]
     largest, allowed = 0.0, np.zeros(total, bool)
     for found in files:
@@ -343,7 +373,7 @@ def check(blob: bytes, thing: Exportable, learner: Learner) -> tuple[int, float]
 
 def refused(why: str) -> ActrixError:
     return ActrixError(
-        f"the ONNX file does not do what the policy does: {why}",
+        f"the file does not do what the policy does: {why}",
         "nothing was written; this is a fault of the exporter or of an operation in the actor, please report it",
     )
 

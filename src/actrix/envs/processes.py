@@ -65,6 +65,7 @@ class ProcessWorlds(Worlds):
     def __init__(self, makers: Sequence[Callable[[], gym.Env]], name: str, workers: int, timeout: float = 60.0) -> None:
         probe = makers[0]()  # says here, not in a worker, what is wrong with the id
         super().__init__(name, len(makers), probe.observation_space, probe.action_space)
+        self.reward_at = getattr(probe.unwrapped, "reward_at", None)
         with contextlib.suppress(Exception):
             probe.close()
         self.timeout = timeout

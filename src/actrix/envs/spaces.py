@@ -13,6 +13,7 @@ from actrix.errors import ActrixError
 from actrix.spec import Box, Choices, Part, Spec, size_of
 
 Flatten = Callable[[Any], np.ndarray]
+PRIVILEGED = "privileged"  # the key of a Dict observation under which is what only critics may see
 
 
 def is_image(space: gym.Space) -> bool:
@@ -89,10 +90,11 @@ class ObsMap:
         self._makers: list[tuple[int, int, tuple[Any, ...], Flatten]] = []
         start = 0
         for path, leaf in found:
+            hidden = PRIVILEGED in path
             name = ".".join(("obs", *map(str, path)))
             shape, make = leaf_row(name, leaf)
             stop = start + size_of(shape)
-            self.parts += (Part(name, start, stop, shape, is_image(leaf)),)
+            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden),)
             self._makers.append((start, stop, path, make))
             start = stop
         if start == 0:
@@ -101,6 +103,9 @@ class ObsMap:
         # the usual case, a plain vector: no copy but the one into the row
         self.plain = space.shape if isinstance(space, spaces.Box) else None
         self._image = self.dtype == np.uint8
+        # where all leaves are plain numbers, a batch of observations is written part by part
+        self._boxes = all(isinstance(s, spaces.Box) for _, s in found)
+        self.may_lack = False  # whether observations may come without their privileged parts, which are then zeros
 
     def write(self, obs: Any, row: np.ndarray) -> None:
         """Write one observation into `row` [D]."""
@@ -109,8 +114,14 @@ class ObsMap:
             return
         for start, stop, path, make in self._makers:
             value = obs
-            for key in path:
-                value = value[key]
+            try:
+                for key in path:
+                    value = value[key]
+            except KeyError:
+                if not (self.may_lack and PRIVILEGED in path):
+                    raise
+                row[start:stop] = 0
+                continue
             row[start:stop] = make(value)
 
     def row(self, obs: Any) -> np.ndarray:
@@ -131,7 +142,11 @@ class ObsMap:
             n = min(len(pick(tree, path)) for _, _, path, _ in self._makers)
             rows = np.empty((n, self.size), self.dtype)
             for start, stop, path, make in self._makers:
-                for i, value in enumerate(pick(tree, path)[:n]):
+                leaf = pick(tree, path)[:n]
+                if self._boxes:
+                    rows[:, start:stop] = np.asarray(leaf).reshape(n, -1)
+                    continue
+                for i, value in enumerate(leaf):
                     rows[i, start:stop] = make(value)
         except (KeyError, IndexError, TypeError) as error:
             raise ActrixError(f"observations have no part {error}, which the space has") from error
@@ -180,14 +195,21 @@ class ActionMap:
             if self.spec.space == "discrete":
                 return self._start[0] + row[0]
             return (row + self._start).astype(self.space.dtype)
-        if self._bounded:
-            value = self._centre + self._half * np.clip(row, -1.0, 1.0)
-        else:
-            value = row.astype(np.float64)
+        return self._scaled(row).reshape(self.spec.shape)
+
+    def to_env_rows(self, rows: np.ndarray) -> Any:
+        """Canonical actions [N, A] as a vector environment takes them."""
+        if isinstance(self.spec, Choices):
+            out: Any = gym.vector.utils.create_empty_array(self.space, len(rows))
+            return gym.vector.utils.concatenate(self.space, [self.to_env(row) for row in rows], out)
+        return self._scaled(rows).reshape(len(rows), *self.spec.shape)
+
+    def _scaled(self, row: np.ndarray) -> np.ndarray:
+        """Numbers [..., A] in the units, bounds and type of the box."""
+        value = self._centre + self._half * np.clip(row, -1.0, 1.0) if self._bounded else row.astype(np.float64)
         value = np.clip(value, self._low, self._high)
-        if self.space.dtype is not None and self.space.dtype.kind in "iu":
-            value = np.rint(value)
-        return value.astype(self.space.dtype).reshape(self.spec.shape)
+        dtype: Any = self.space.dtype
+        return (np.rint(value) if dtype.kind in "iu" else value).astype(dtype)
 
     def from_env(self, action: Any) -> np.ndarray:
         """The inverse of `to_env` (up to its clipping, and the rounding of whole-numbered boxes)."""

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from actrix.envs.make import make_env
+from actrix.envs.make import import_first, make_env
 from actrix.envs.spaces import ActionMap, ObsMap
 from actrix.envs.watchdog import INTACT, WATCHDOG
 from actrix.errors import ActrixError, brief
@@ -52,6 +52,8 @@ class Worlds:
         self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
         self.spec = Spec(self.obs_map.parts, self.action_map.spec, self.obs_map.dtype.name)
         self.returns, self.lengths = np.zeros(n), np.zeros(n, np.int64)
+        # how the reward of a stage of a curriculum follows from a transition, where the environment says so
+        self.reward_at: Callable[[int], Callable[[Any], Any]] | None = None
         self.masked: bool | None = None  # whether there are action masks; known after the first reset
 
     def reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -174,6 +176,7 @@ class LocalWorlds(Worlds):
             for self._at, make in enumerate(makers):
                 self.envs.append(make())
         super().__init__(name, len(self.envs), self.envs[0].observation_space, self.envs[0].action_space)
+        self.reward_at = getattr(self.envs[0].unwrapped, "reward_at", None)
 
     def _whose(self) -> str:
         return f"environment {self.first + self._at} ({self.name})"
@@ -240,6 +243,7 @@ class VectorWorlds(Worlds):
     def __init__(self, env: VectorEnv, name: str, timeout: float = 60.0) -> None:
         super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space)
         self.env, self.timeout = env, timeout
+        self.reward_at = getattr(env.unwrapped, "reward_at", None)
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 
@@ -248,14 +252,7 @@ class VectorWorlds(Worlds):
             return getattr(self.env, what)(*args, **kwargs)
 
     def _rows(self, obs: Any) -> np.ndarray:
-        rows = np.empty((self.n, self.obs_map.size), self.obs_map.dtype)
-        if self.obs_map.plain is not None:
-            rows[:] = np.asarray(obs).reshape(self.n, -1)
-        else:
-            items = list(gym.vector.utils.iterate(self.env.observation_space, obs))
-            for i, item in enumerate(items):
-                self.obs_map.write(item, rows[i])
-        return rows
+        return self.obs_map.rows(obs)
 
     def _mask(self, infos: dict[str, Any], of: np.ndarray) -> np.ndarray | None:
         """Masks [N, C] of the environments in `of` [N] bool (the rest are all True); None where there are none."""
@@ -272,10 +269,7 @@ class VectorWorlds(Worlds):
         return self._rows(obs), self._mask(infos, np.ones(self.n, bool))
 
     def _step(self, action: np.ndarray) -> Outcome:
-        space = self.env.single_action_space
-        out: Any = gym.vector.utils.create_empty_array(space, self.n)
-        joint = gym.vector.utils.concatenate(space, [self.action_map.to_env(row) for row in action], out)
-        raw, reward, terminated, truncated, infos = self._call("step", joint)
+        raw, reward, terminated, truncated, infos = self._call("step", self.action_map.to_env_rows(action))
         next_obs = self._rows(raw)
         reward = np.asarray(reward, np.float32)
         terminated, truncated = np.asarray(terminated, bool), np.asarray(truncated, bool)
@@ -309,9 +303,36 @@ class VectorWorlds(Worlds):
                 self._call("close")
 
 
+def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
+    """What makes N of this environment that are stepped as one, or None.
+
+    An environment class offers it as `batched(n, **kwargs) -> VectorEnv`. Its `reset` takes one seed for each, and
+    every one of them does what it would do alone with that seed.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        import_first(module, env_id)
+    spec = gym.registry.get(name)
+    if spec is None or spec.entry_point is None or spec.max_episode_steps is not None or spec.additional_wrappers:
+        return None  # wrappers wrap single environments
+    made: Any = spec.entry_point
+    if isinstance(made, str):
+        try:
+            made = gym.envs.registration.load_env_creator(made)
+        except Exception:  # `make_env` says what is wrong with it
+            return None
+    offer = getattr(made, "batched", None)
+    return None if offer is None else functools.partial(offer, **spec.kwargs)
+
+
 def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0, vector: str = "local") -> Worlds:
-    """N copies of an environment: in this process, in an EnvPool (`vector="envpool"`), or shared out among worker
-    processes (at least one each)."""
+    """N copies of an environment: in this process, in one that steps them all at once (`vector="batched"`, see
+    `batched`), in an EnvPool (`vector="envpool"`), or shared out among worker processes (at least one each)."""
+    if vector == "batched" and workers == 0:
+        offer = batched(env_id)
+        if offer is None:
+            raise ActrixError(f"{env_id} cannot step many at once", "leave out --vector batched", misuse=True)
+        return VectorWorlds(offer(n), env_id, timeout)
     if vector == "envpool" and workers == 0:
         from actrix.envs.pool import PoolWorlds
 

@@ -10,16 +10,25 @@ from actrix.spec import Part, Spec
 
 
 class Encoder(nn.Module):
-    """`[..., D]` canonical observations -> `[..., size]` features. Without image parts this is the identity."""
+    """`[..., D]` canonical observations -> `[..., size]` features of the parts that are visible (see `Spec`).
+
+    Where all is visible and nothing is an image, this is the identity.
+    """
 
     def __init__(self, spec: Spec, features: int = 256) -> None:
         super().__init__()
-        self.parts = spec.obs
-        self.images = nn.ModuleDict({str(i): Convolutions(p, features) for i, p in enumerate(spec.obs) if p.image})
-        self.size = sum(features if p.image else p.stop - p.start for p in spec.obs)
+        self.parts = spec.visible
+        self.whole = self.parts == spec.obs
+        self.images = nn.ModuleDict({str(i): Convolutions(p, features) for i, p in enumerate(self.parts) if p.image})
+        self.size = sum(features if p.image else p.stop - p.start for p in self.parts)
+        if self.size == 0:
+            raise ActrixError(
+                "every part of the observation is privileged: the actor would see nothing",
+                "give the environment's observation a part under another key than 'privileged'",
+            )
 
     def forward(self, obs: Tensor) -> Tensor:
-        if not self.images:
+        if self.whole and not self.images:
             return obs
         found = []
         for i, part in enumerate(self.parts):

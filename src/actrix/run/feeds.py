@@ -170,7 +170,7 @@ class ReplayFeed(WorldFeed):
         self.observe(learner, columns, out.valid)
         if not out.valid.all():
             columns = {name: values[out.valid] for name, values in columns.items()}
-        self.replay.add(**columns)
+        self.replay.add(**self.stored(columns))
         if self.returns is not None:
             self.returns.follow(self.replay, out)
         self.obs, self.mask = out.obs, out.mask
@@ -184,7 +184,15 @@ class ReplayFeed(WorldFeed):
             self.due -= 1.0
             with torch_stream(self.seed, "replay", progress.updates):
                 batch = self.sample(config.batch)
-            yield batch, None
+            yield self.drawn(batch), None
+
+    def stored(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What goes into the replay of a step's columns."""
+        return columns
+
+    def drawn(self, batch: Transitions) -> Transitions:
+        """What is learned from of rows drawn from the replay."""
+        return batch
 
     def _random(self) -> Tensor:
         """Uniform canonical actions, legal ones where there is a mask."""
@@ -229,6 +237,40 @@ class Returns:
                 found = returns_to_go(rewards, last & out.terminated[i], last, self.discount)
                 replay.amend("returns", rows, found)
                 self.running[i].clear()
+
+
+class CurriculumFeed(ReplayFeed):
+    """Replay under a reward that gets stricter in stages.
+
+    An environment takes part if it has `reward_at(stage) -> (Transitions -> reward [B])`, its reward as a function of
+    a stored row; `reward_at(0)` is what it returns itself, and what evaluations and logged returns are measured in.
+
+    Rewards are worked out when rows are drawn, under the weights of that moment: the same as relabelling the whole
+    replay at every change, but rows never change, so that checkpoints hold. With `relabel` off, a row keeps the
+    reward of the stage in which it was gathered.
+
+    The config gives, besides what `ReplayFeed` reads: stage_every (environment steps of a stage; 0 stays at stage 0)
+    and relabel.
+    """
+
+    @property
+    def stage(self) -> int:
+        """Which stage the run is in."""
+        every = self.config.stage_every
+        return self.progress.steps // every if every and self.worlds.reward_at is not None else 0
+
+    def stored(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if self.config.relabel or self.stage == 0:
+            return columns
+        rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})
+        return {**columns, "reward": self._reward(rows).numpy()}
+
+    def drawn(self, batch: Transitions) -> Transitions:
+        return replace(batch, reward=self._reward(batch)) if self.config.relabel and self.stage else batch
+
+    def _reward(self, rows: Transitions) -> Tensor:
+        assert self.worlds.reward_at is not None
+        return self.worlds.reward_at(self.stage)(rows)
 
 
 class RolloutFeed(WorldFeed):

@@ -18,6 +18,7 @@ class Policy:
     def __init__(self, learner: Learner, observation_space: gym.Space, action_space: gym.Space) -> None:
         self.learner = learner
         self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
+        self.obs_map.may_lack = True  # what was known in training only
 
     def act(self, obs: Any, mode: str = "mean", mask: np.ndarray | None = None) -> Any:
         """One observation, as the environment returned it, to one action that it takes.

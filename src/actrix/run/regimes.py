@@ -18,7 +18,7 @@ import torch
 from actrix import registry
 from actrix.envs.make import make_env
 from actrix.envs.spaces import Maps
-from actrix.envs.worlds import LocalWorlds, Worlds, make_worlds
+from actrix.envs.worlds import Worlds, batched, make_worlds
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.engine import EngineOptions, choose
@@ -102,8 +102,13 @@ def check_sources(entry: registry.System, options: RunOptions, config: Any) -> N
 
 
 def stepping(options: RunOptions, envs: int) -> str:
-    """How environments are stepped: local or envpool; written to config.json, so that a resumed run does the same."""
-    if options.vector == "local" or options.env is None or options.workers or (options.vector == "auto" and envs < 4):
+    """How environments are stepped: local, batched or envpool; written to config.json, so that a resumed run does
+    the same."""
+    if options.vector == "local" or options.env is None or options.workers:
+        return "local"
+    if options.vector == "batched" or (options.vector == "auto" and batched(options.env) is not None):
+        return "batched"
+    if options.vector == "auto" and envs < 4:
         return "local"
     from actrix.envs.pool import available
 
@@ -140,7 +145,7 @@ class ControlRegime:
     def __init__(self, entry: registry.System, options: RunOptions, config: Any) -> None:
         self.options = options
         self.say: Callable[[str], None] = lambda text: None
-        self._judges: LocalWorlds | None = None
+        self._judges: Worlds | None = None
         check_sources(entry, options, config)
         self.data = Recorded(options.data) if options.data else None
         self.worlds: Worlds | None = None
@@ -205,9 +210,11 @@ class ControlRegime:
         if self.options.env is None:
             raise ActrixError(f"this run has no environment to be evaluated in: {self.remark}", "train with --env ID")
         if self._judges is None:
-            judges = make_worlds(self.options.env, max(1, min(episodes, 10)), timeout=self.options.env_timeout)
-            assert isinstance(judges, LocalWorlds)
-            self._judges = judges
+            at_once = batched(self.options.env) is not None
+            most, vector = (1_000, "batched") if at_once else (10, "local")
+            self._judges = make_worlds(
+                self.options.env, max(1, min(episodes, most)), timeout=self.options.env_timeout, vector=vector
+            )
 
         def act(obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
             legal = None if mask is None else torch.from_numpy(mask)

@@ -43,7 +43,7 @@ class RunOptions:
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
     workers: int = 0  # worker processes that share the environments; 0 steps them in this process
-    vector: str = "auto"  # local, envpool, or auto: EnvPool for 4 environments or more, where that extra is installed
+    vector: str = "auto"  # local, batched, envpool, or auto: batched, EnvPool (for 4 or more), local: the first it has
     device: str = "cpu"  # torch device of the learner
     precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
     compile: str = "auto"  # auto, yes or no: compile the update
@@ -59,8 +59,8 @@ class RunOptions:
         check_numbers(self, LEAST)
         if self.precision not in ("fp32", "medium", "bf16"):
             raise ActrixError(f"--precision is fp32, medium or bf16, not {self.precision!r}", misuse=True)
-        if self.vector not in ("auto", "local", "envpool"):
-            raise ActrixError(f"--vector is auto, local or envpool, not {self.vector!r}", misuse=True)
+        if self.vector not in ("auto", "local", "batched", "envpool"):
+            raise ActrixError(f"--vector is auto, local, batched or envpool, not {self.vector!r}", misuse=True)
         if self.compile not in ("auto", "yes", "no"):
             raise ActrixError(f"--compile is auto, yes or no, not {self.compile!r}", misuse=True)
         check_device(self.device)
