@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from typing import Any
 
 import gymnasium as gym
 
 from actrix.errors import ActrixError, brief, unknown
+from actrix.outside import import_outside
 
 EXTRAS = {"mujoco": "mujoco", "pygame": "classic", "Box2D": "classic", "ale_py": "atari", "envpool": "envpool"}
 
@@ -18,7 +16,7 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
     """`gymnasium.make` for `Id-v0`, or `module:Id-v0`: a module on the path or in the present folder."""
     module, colon, name = env_id.rpartition(":")
     if colon:
-        import_first(module, env_id)
+        import_outside(module, f"environment {env_id!r}")
     try:
         return gym.make(name, disable_env_checker=True, **kwargs)
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
@@ -44,30 +42,3 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
             f"environment {env_id!r} could not be made: {brief(error)}",
             "check the id and its arguments; --debug shows the whole traceback",
         ) from error
-
-
-def import_first(module: str, env_id: str) -> None:
-    """Import the module of `module:Id-v0`; it registers its environments."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    named = all(part.isidentifier() for part in module.split("."))
-    try:
-        if named:
-            importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        named = not f"{module}.".startswith(f"{error.name}.")
-        if named:
-            raise ActrixError(
-                f"environment {env_id!r} needs the module {error.name!r}", "is it installed, and on PYTHONPATH?"
-            ) from error
-    except Exception as error:
-        raise ActrixError(
-            f"the module {module!r} of the environment {env_id!r} could not be imported: {brief(error)}",
-            "--debug shows the whole traceback",
-        ) from error
-    if not named:
-        raise ActrixError(
-            f"there is no module {module!r}, which the environment {env_id!r} names",
-            "give MODULE:ID, with the module in the present folder, installed, or on PYTHONPATH",
-            misuse=True,
-        )

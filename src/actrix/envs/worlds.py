@@ -18,10 +18,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from actrix.envs.make import import_first, make_env
+from actrix.envs.make import make_env
 from actrix.envs.spaces import ActionMap, ObsMap
 from actrix.envs.watchdog import INTACT, WATCHDOG
 from actrix.errors import ActrixError, brief
+from actrix.outside import import_outside
 from actrix.spec import Choices, Spec
 
 
@@ -311,7 +312,7 @@ def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
     """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        import_first(module, env_id)
+        import_outside(module, f"environment {env_id!r}")
     spec = gym.registry.get(name)
     if spec is None or spec.entry_point is None or spec.max_episode_steps is not None or spec.additional_wrappers:
         return None  # wrappers wrap single environments
