@@ -41,7 +41,7 @@ def call(capfd: pytest.CaptureFixture[str], *argv: object) -> Done:
 
 MISUSES = [  # command line -> what the two lines say
     ("train sca --env Pendulum-v1", ["unknown system 'sca'", "did you mean sac"]),
-    ("train sac", ["give either --env ID or --task NAME", "--env Pendulum-v1"]),
+    ("train sac", ["train on what?", "--env ID, --data DIR or --task NAME"]),
     ("train sac --env Pendulm-v1", ["unknown environment 'Pendulm-v1'", "did you mean Pendulum-v1"]),
     ("train sac --env Pendulum-v9", ["unknown environment 'Pendulum-v9'", "Pendulum-v1"]),
     ("train sac --env a/b/c", ["'a/b/c' is no environment", ""]),
@@ -54,7 +54,7 @@ MISUSES = [  # command line -> what the two lines say
     ("train sac --env Pendulum-v1 --steps many", ["--steps: invalid literal", "--help"]),
     ("train sac --env Pendulum-v1 --steps 0", ["--steps must be at least 1, not 0", ""]),
     ("train sac --env Pendulum-v1 --steps -5", ["--steps must be at least 1, not -5", ""]),
-    ("train sac --env Pendulum-v1 --workers -1", ["--workers must be at least 0, not -1", ""]),
+    ("train sac --env Pendulum-v1 --workers -2", ["--workers must be at least -1, not -2", ""]),
     ("train sac --env Pendulum-v1 --seed -1", ["--seed must be at least 0", ""]),
     ("train sac --env Pendulum-v1 --checkpoint-every -1", ["--checkpoint-every must be at least 0", ""]),
     ("train sac --env Pendulum-v1 --env-timeout 0", ["--env-timeout must be at least 0.1, not 0", ""]),

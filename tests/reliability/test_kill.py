@@ -49,6 +49,7 @@ CONTINUED = (
 CASES = {
     "sac": Case(tuple(SAC.split())),
     "sac in workers": Case((*SAC.split(), "--workers", "2"), kills=4, writing=2),
+    "sac compiled": Case((*SAC.split(), "--steps", "300", "--compile", "yes", "--threads", "1"), kills=3, writing=1),
     "ppo": Case(tuple(PPO.split())),
     "ppo in workers": Case((*PPO.split(), "--workers", "2"), kills=4, writing=2),
     "grpo": Case(tuple(GRPO.split())),

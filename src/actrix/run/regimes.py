@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from actrix import registry
+from actrix.envs.choose import measured_workers
 from actrix.envs.make import make_env
 from actrix.envs.spaces import Maps
 from actrix.envs.worlds import Worlds, batched, make_worlds
@@ -29,6 +30,9 @@ from actrix.run.policy import LanguagePolicy, Policy
 
 if TYPE_CHECKING:
     from actrix.run.trainer import RunOptions
+
+
+WORTH_MEASURING = 20_000  # steps of all environments; shorter runs are over sooner in process
 
 
 class Regime(Protocol):
@@ -104,7 +108,7 @@ def check_sources(entry: registry.System, options: RunOptions, config: Any) -> N
 def stepping(options: RunOptions, envs: int) -> str:
     """How environments are stepped: local, batched or envpool; written to config.json, so that a resumed run does
     the same."""
-    if options.vector == "local" or options.env is None or options.workers:
+    if options.vector == "local" or options.env is None or options.workers > 0:
         return "local"
     if options.vector == "batched" or (options.vector == "auto" and batched(options.env) is not None):
         return "batched"
@@ -134,7 +138,14 @@ def settled(options: RunOptions, config: Any) -> RunOptions:
             with contextlib.suppress(ActrixError):  # it is not installed here: train without it
                 make_env(found).close()
                 options = replace(options, env=found)
-    return replace(options, vector=stepping(options, getattr(config, "envs", 1)))
+    envs = getattr(config, "envs", 1)
+    options = replace(options, vector=stepping(options, envs))
+    if options.workers >= 0:
+        return options
+    workers = 0
+    if options.env is not None and options.vector == "local" and options.total >= WORTH_MEASURING:
+        workers = measured_workers(options.env, envs, options.env_timeout)
+    return replace(options, workers=workers)
 
 
 class ControlRegime:

@@ -42,7 +42,7 @@ class RunOptions:
     steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 150)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
-    workers: int = 0  # worker processes that share the environments; 0 steps them in this process
+    workers: int = -1  # worker processes that share the environments; 0: in this process; -1: chosen by measuring
     vector: str = "auto"  # local, batched, envpool, or auto: batched, EnvPool (for 4 or more), local: the first it has
     device: str = "cpu"  # torch device of the learner
     precision: str = "fp32"  # fp32, medium (products rounded to bf16) or bf16 (autocast)
@@ -118,7 +118,12 @@ def check_data(o: RunOptions) -> None:
         raise ActrixError("--mix: weights must be 0 or more, and those of the data not all 0", misuse=True)
 
 
-LEAST = {"steps": 1, "level": 1, "env_timeout": 0.1}  # the smallest sense that a number makes; otherwise 0
+LEAST = {
+    "steps": 1,
+    "workers": -1,
+    "level": 1,
+    "env_timeout": 0.1,
+}  # the smallest sense that a number makes; otherwise 0
 LEAST_SETTING = {  # the same for the fields of systems, which share these names
     "batch": 1, "capacity": 1, "envs": 1, "horizon": 1, "epochs": 1, "group": 1, "prompts": 1, "hidden": 1,
     "actor_width": 1, "critic_width": 1, "delay": 1, "members": 1, "hold": 1, "atoms": 2,
