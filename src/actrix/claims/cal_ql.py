@@ -9,7 +9,8 @@ OFFLINE = 1_000  # updates before the part online
 FORKS = {
     "env": "actrix.claims.forks:Forks-v0", "hidden": (64, 64), "batch": 64, "samples": 4, "critic_rate": 1e-3,
     "actor_rate": 1e-3, "steps": OFFLINE, "eval_episodes": 10, "pessimism": 0.5,
-}  # fmt: skip  (rewards are a tenth of the paper's, and so is the pessimism)
+}  # fmt: skip
+# the pessimism is a tenth of the paper's, as the rewards are
 ONLINE = {"online_steps": 1_000, "eval_every": 100}
 CQL = {"calibrated": False}
 
