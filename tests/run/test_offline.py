@@ -359,7 +359,7 @@ WRONG = {
     "sac --data nowhere.npz": "there is no data at",
     "dqn --data {data}": "dqn cannot act in",
     "sac --data {data} --env MountainCarContinuous-v0": "observations have the shape (3,), not (2,)",
-    "sac": "train on what?",
+    "sac": "give --env ID, --data DIR or --task NAME",
 }
 
 
