@@ -41,7 +41,7 @@ def call(capfd: pytest.CaptureFixture[str], *argv: object) -> Done:
 
 MISUSES = [  # command line -> what the two lines say
     ("train sca --env Pendulum-v1", ["unknown system 'sca'", "did you mean sac"]),
-    ("train sac", ["train on what?", "--env ID, --data DIR or --task NAME"]),
+    ("train sac", ["give --env ID, --data DIR or --task NAME", "--env Pendulum-v1"]),
     ("train sac --env Pendulm-v1", ["unknown environment 'Pendulm-v1'", "did you mean Pendulum-v1"]),
     ("train sac --env Pendulum-v9", ["unknown environment 'Pendulum-v9'", "Pendulum-v1"]),
     ("train sac --env a/b/c", ["'a/b/c' is no environment", ""]),

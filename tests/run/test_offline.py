@@ -289,7 +289,10 @@ def test_changed_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ActrixError, match=r"the data at .*data.npz have changed since this run began") as caught:
         Trainer.resume(tmp_path / "run", 60)
     assert "put the data back" in caught.value.hint
-    assert api.load(tmp_path / "run") is not None, "its policy can still be used"
+    data.unlink()
+    with pytest.raises(ActrixError, match="there is no data at"):
+        Trainer.resume(tmp_path / "run", 60)
+    assert api.load(tmp_path / "run").act(np.zeros(3, np.float32)).shape == (1,), "its policy needs no data"
     data.write_bytes(before)
     assert api.resume(tmp_path / "run", 60, quiet=True).step == 60
 
@@ -356,7 +359,7 @@ WRONG = {
     "sac --data nowhere.npz": "there is no data at",
     "dqn --data {data}": "dqn cannot act in",
     "sac --data {data} --env MountainCarContinuous-v0": "observations have the shape (3,), not (2,)",
-    "sac": "train on what?",
+    "sac": "give --env ID, --data DIR or --task NAME",
 }
 
 

@@ -123,6 +123,7 @@ class Training:
 
     trainer: Trainer
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
+    scores: dict[int, float] = field(default_factory=dict)  # mean of every evaluation, by step
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
     figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
     episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step at its end, return, length), training
@@ -167,7 +168,9 @@ class Trained:
                     run.steps.append(report.step)
                     run.figures.append({name: float(value) for name, value in report.figures.items()})
                 run.episodes += report.episodes
-                run.evaluation = report.evaluation or run.evaluation
+                if report.evaluation:
+                    run.evaluation = report.evaluation
+                    run.scores[report.step] = float(report.evaluation["mean"])
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()

@@ -1,6 +1,7 @@
 """The data sets of the claims on recorded data: made by scripted players with fixed seeds, once per process.
 
 forks            400 episodes of Forks-v0: 60 % go left; of the others 85 % go on into the pit, and 15 % to the prize
+forks-wide       400 such episodes, in which half of the actions are random
 pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a little noise
 pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def path(name: str) -> Path:
     from actrix.data.formats import write_flat
     from actrix.envs.make import make_env
 
-    env_id = "actrix.claims.forks:Forks-v0" if name == "forks" else "Pendulum-v1"
+    env_id = "actrix.claims.forks:Forks-v0" if name.startswith("forks") else "Pendulum-v1"
     env = make_env(env_id)
     file = folder() / f"{name}.npz"
     write_flat(file, iter(episodes(name)), (env.observation_space, env.action_space), {"env": env_id})
@@ -83,6 +84,8 @@ def episodes(name: str) -> list[Episode]:
 
     if name == "forks":
         return played("actrix.claims.forks:Forks-v0", forks, 400, 0)
+    if name == "forks-wide":
+        return played("actrix.claims.forks:Forks-v0", partial(forks, randomness=0.5), 400, 1_000)
     if name == "pendulum-few":
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
@@ -114,8 +117,8 @@ def played(env_id: str, player: Player, count: int, first: int) -> list[Episode]
     return found
 
 
-def forks(rng: np.random.Generator) -> Callable[[Any], Any]:
-    """Makes up its mind at the start, and walks there unsteadily."""
+def forks(rng: np.random.Generator, randomness: float = 0.0) -> Callable[[Any], Any]:
+    """Makes up its mind at the start, and walks there unsteadily; `randomness` of its steps are any."""
     import numpy as np
 
     from actrix.claims.forks import JUNCTION, PRIZES
@@ -126,6 +129,8 @@ def forks(rng: np.random.Generator) -> Callable[[Any], Any]:
     def act(obs: Any) -> Any:
         if len(way) > 1 and np.hypot(*(way[0] - obs)) < 0.1:
             way.pop(0)
+        if randomness and rng.random() < randomness:
+            return rng.uniform(-1.0, 1.0, 2).astype(np.float32)
         ahead = way[0] - obs
         towards = ahead / max(np.hypot(*ahead), 0.1)
         return np.clip(towards + 0.3 * rng.standard_normal(2), -1.0, 1.0).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -127,21 +128,22 @@ class Recorded:
     """The data sets of a run, read when they are first wanted."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self.recordings: tuple[Recording, ...] = tuple(recording(path) for path in paths)
-        self._prints: tuple[str, ...] | None = None
+        self.paths = paths
         self._read: tuple[Dataset, ...] | None = None
+
+    @cached_property
+    def recordings(self) -> tuple[Recording, ...]:
+        return tuple(recording(path) for path in self.paths)
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        return tuple(r.fingerprint() for r in self.recordings)
 
     @property
     def env(self) -> str | None:
         """The environment that they were recorded in; None where it is not known, or not one."""
         found = {r.env for r in self.recordings}
         return found.pop() if len(found) == 1 else None
-
-    @property
-    def fingerprints(self) -> tuple[str, ...]:
-        if self._prints is None:
-            self._prints = tuple(r.fingerprint() for r in self.recordings)
-        return self._prints
 
     def maps(self) -> Maps:
         """The maps of the spaces that are recorded with the data."""

@@ -67,7 +67,7 @@ class RunOptions:
         if self.env is not None and self.task is not None:
             raise ActrixError("give either --env ID or --task NAME", "for example --env Pendulum-v1", misuse=True)
         if self.env is None and self.task is None and not self.data:
-            raise ActrixError("train on what?", "give --env ID, --data DIR or --task NAME", misuse=True)
+            raise ActrixError("give --env ID, --data DIR or --task NAME", "for example --env Pendulum-v1", misuse=True)
         check_data(self)
         untouched = self.steps == RunOptions.steps
         if self.task is not None and untouched:

@@ -4,7 +4,7 @@ CQL pushes the critics down on actions of the policy and up on those of the data
 From values far below any real return, the first good experience online looks wonderful wherever it was made, and what
 was learned offline is soon forgotten. Cal-QL pushes a value down only as far as the data's return from that state.
 
-    critic  sum_i mean 0.5 (Q_i(s, a) - y)^2 + pessimism mean (log sum_k exp(q_k - log p_k) - Q_i(s, a))
+    critic  sum_i mean 0.5 (Q_i(s, a) - y)^2 + pessimism / 2 mean (log sum_k exp(q_k - log p_k) - Q_i(s, a))
             k: `samples` actions each of pi(.|s), of pi(.|s') and of the uniform distribution, p_k their densities;
             q_k = max(Q_i(s, a_k), return-to-go of s) for those of pi, and Q_i(s, a_k) for uniform ones
     target  y = r + discount (1 - terminated) min_i Q'_i(s', a'), the a' of `samples` draws for which that is greatest
@@ -42,7 +42,7 @@ from actrix.spec import Spec
 @dataclass(frozen=True)
 class Config:
     calibrated: bool = True  # False is CQL
-    pessimism: float = 5.0  # weight of the conservative term against the Bellman error
+    pessimism: float = 5.0  # weight of the conservative term, in units of reward (5 for rewards of about 10)
     samples: int = 10  # actions drawn of each kind
     max_target: bool = True  # the best of `samples` next actions in the target, instead of one
     hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer, actor and critics
@@ -82,7 +82,7 @@ class CalQL(Learner):
         taken = self.critic(batch.obs, batch.action).members
         gap = (self.soft_maximum(batch) - taken).mean(-1)  # [E]
         return Losses(
-            critic=regression(taken, self.target(batch)) + self.config.pessimism * gap.sum(),
+            critic=regression(taken, self.target(batch)) + 0.5 * self.config.pessimism * gap.sum(),
             actor=(self.temperature().detach() * logp - best).mean(),
             temperature=self.temperature.loss(logp),
         ).note(gap=gap.mean(), value=taken.mean(), entropy=-logp.mean())
