@@ -41,7 +41,7 @@ from actrix.registry import system
 from actrix.rng import seed_of
 from actrix.run.language import LanguageLearner, LessonFeed
 from actrix.run.learner import Losses
-from actrix.search import Tree, Weights, select, worth
+from actrix.search import Tree, Weights, agreement, select, worth
 from actrix.spec import TokenSpec
 
 PARTS = 6  # that the value agent can blame
@@ -112,7 +112,7 @@ class Search:
             elif 0 not in found:
                 found = [0, *found]
             if found:
-                return max(found, key=lambda i: (worth(tree, i, Weights(), alike), -i))
+                return max(found, key=lambda i: (worth(tree, i, Weights(), self.world.likeness), -i))
             self.widen += 1
 
     def act(self, action: str) -> bool:
@@ -122,7 +122,7 @@ class Search:
             return False
         self.budget.spend(steps=1)
         state = self.world.snapshot()
-        equal = any(self.tree[i].state.program == state.program for i in self.tree[self.at].children)
+        equal = any(self.world.likeness(self.tree[i].state, state) == 1.0 for i in self.tree[self.at].children)
         made = self.tree[self.tree.add(self.at, state, action, terminal=self.world.passes == 1.0)]
         made.correctable, made.duplicate = not made.terminal, equal
         return True
@@ -132,9 +132,8 @@ class Search:
         node = self.tree[index]
         if verdict.score is not None:
             suspect = int(max(verdict.components, key=lambda k: verdict.components[k]))
-            node.reward, node.text = round(200 * verdict.score - 100), ""
-            if index:
-                node.text = self.world.hint(node.action, verdict.score, suspect)
+            node.reward = round(200 * verdict.score - 100)
+            node.text = self.world.hint(node.action, verdict.score, suspect)
         self.budget.spend(judgements=1)
         self.tree.backup(index, node.reward)
 
@@ -151,20 +150,12 @@ class Search:
 
     def debate(self, nodes: list[int], seed: int) -> list[int]:
         """How often each candidate agrees with the majority of the candidates, over all voters' inputs."""
-        agreed = [0] * len(nodes)
-        for ballot in range(2 * self.config.voters):
-            outputs = []
-            for i in nodes:
-                self.world.restore(self.tree[i].state)
-                outputs.append(self.world.probe(random.Random(seed_of(seed, "ballot", ballot))))
-            winner = outputs[select(outputs, mode="vote")]
-            agreed = [a + (o == winner) for a, o in zip(agreed, outputs)]
-        return agreed
 
+        def say(node: int, ballot: int) -> str:
+            self.world.restore(self.tree[node].state)
+            return self.world.probe(random.Random(seed_of(seed, "ballot", ballot)))
 
-def alike(a: Any, b: Any) -> float:
-    """The share of parts that two states have in common."""
-    return sum(x == y for x, y in zip(a.program, b.program)) / len(a.program)
+        return agreement([[say(i, ballot) for i in nodes] for ballot in range(2 * self.config.voters)])
 
 
 @system("swe-search", family="agent", paper="2410.20285", acts=("tokens",))
