@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from actrix.envs.spaces import ActionMap, ObsMap
+from actrix.language.sampler import Sampling
 from actrix.run.learner import Learner
 
 
@@ -41,4 +42,8 @@ class LanguagePolicy:
 
     def act(self, prompt: str, mode: str = "mean") -> str:
         """The completion of one prompt; mode "mean" is greedy, "sample" draws at temperature 1."""
-        return self.learner.complete([prompt], mode)[0]  # type: ignore[operator]
+        tokenizer = self.task.tokenizer
+        settings = Sampling(max_new=self.task.max_new, temperature=0.0 if mode == "mean" else 1.0)
+        seed = int(torch.randint(1 << 62, ()))
+        samples = self.learner.speak([tokenizer.encode(prompt)], settings, seed)  # type: ignore[operator]
+        return str(tokenizer.decode(samples.completions()[0]))
