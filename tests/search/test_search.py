@@ -8,7 +8,7 @@ import pytest
 
 from actrix.budget import Budget, Spent
 from actrix.errors import ActrixError
-from actrix.search import Tree, Weights, select, uct, worth
+from actrix.search import Tree, Weights, agreement, select, uct, worth
 from actrix.search.worth import terms
 
 
@@ -125,6 +125,10 @@ def test_select() -> None:
         select("ab", [1.0])
     with pytest.raises(ActrixError):
         select("ab")
+
+
+def test_agreement() -> None:
+    assert agreement([["a", "a", "b"], ["x", "y", "y"], ["p", "q", "r"]]) == [2, 2, 1]
 
 
 def test_budget() -> None:

@@ -149,6 +149,10 @@ def test_it_learns_runs_and_resumes(tmp_path: Path) -> None:
     assert again.step == 4
     one, other = (api.load_learner(folder)[0].state() for folder in (whole.folder, again.folder))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
+    policy = api.load(whole.folder)
+    prompt = ListDsl(1).prompts("test", 1, 0)[0].text
+    assert policy.act(prompt) == policy.act(prompt)
+    assert len({policy.act(prompt, "sample") for _ in range(5)}) > 1
 
 
 def test_tasks_without_a_world_are_refused() -> None:

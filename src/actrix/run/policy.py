@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from actrix.envs.spaces import ActionMap, ObsMap
+from actrix.language.sampler import Sampling
 from actrix.run.learner import Learner
 
 
@@ -46,11 +47,8 @@ class LanguagePolicy:
 
     def act_rows(self, prompts: list[str], mode: str = "mean") -> list[str]:
         """N prompts to N completions."""
-        from actrix.language.sampler import Sampling, generate
-
-        tokenizer, spec = self.task.tokenizer, self.learner.spec
+        tokenizer = self.task.tokenizer
         settings = Sampling(max_new=self.task.max_new, temperature=0.0 if mode == "mean" else 1.0)
         seed = int(torch.randint(1 << 62, ()))
-        encoded = [tokenizer.encode(prompt) for prompt in prompts]
-        samples = generate(self.learner.actor, encoded, settings, eos=spec.eos, pad=spec.pad, seed=seed)  # type: ignore[arg-type, attr-defined]
-        return [tokenizer.decode(tokens) for tokens in samples.completions()]
+        samples = self.learner.speak([tokenizer.encode(prompt) for prompt in prompts], settings, seed)  # type: ignore[operator]
+        return [str(tokenizer.decode(tokens)) for tokens in samples.completions()]

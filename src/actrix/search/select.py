@@ -38,3 +38,12 @@ def select(candidates: Sequence[T], scores: Sequence[float | None] | None = None
             total[candidate] = total.get(candidate, 0.0) + (score or 0.0)
         worth = [total[candidate] for candidate in candidates]
     return max(range(len(worth)), key=lambda i: (worth[i], -i))
+
+
+def agreement(ballots: Sequence[Sequence[Hashable]]) -> list[int]:
+    """How often each candidate says what most candidates say; a ballot is what each says to one question."""
+    counts = [0] * len(ballots[0])
+    for said in ballots:
+        winner = said[select(said, mode="vote")]
+        counts = [count + (one == winner) for count, one in zip(counts, said)]
+    return counts

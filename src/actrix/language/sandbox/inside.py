@@ -124,12 +124,13 @@ def program(source: str, entry_point: str, channel: socket.socket) -> None:
         exec(compile(source, "<program>", "exec"), module.__dict__)
         function = getattr(module, entry_point) if entry_point else None
     except BaseException as error:
-        send(channel, {"end": blame(error), "text": said(error)})
         if not isinstance(error, SystemExit):
-            traceback.print_exception(type(error), error, _own(error))
+            with contextlib.suppress(BaseException):  # there may be no memory for it
+                traceback.print_exception(type(error), error, _own(error))
+        flush()  # first: who has heard of the end does not wait
+        send(channel, {"end": blame(error), "text": said(error)})
         return
-    finally:
-        flush()
+    flush()
     send(channel, {"end": "passed", "text": ""})
     while function is not None and (call := receive(channel)) is not None:
         try:

@@ -174,11 +174,11 @@ class World(Protocol):
 
     def restore(self, state: Any) -> None: ...
 
+    def likeness(self, one: Any, other: Any) -> float:
+        """How much two snapshots have in common, in [0, 1]; 1: they differ in how they were reached only."""
+
     def probe(self, source: random.Random) -> str:
         """The output of the present state for a random new input: equal sources, equal inputs."""
-
-    def complaint(self, suspect: int) -> str:
-        """In words, what fails, and which part is suspected."""
 
     def hint(self, action: str, value: float, suspect: int) -> str:
         """What to tell the next try of one that was made: action, value in [0, 1], suspected part."""

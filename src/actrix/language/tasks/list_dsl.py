@@ -1,11 +1,12 @@
 """list-dsl: repair a small list program that has one or two wrong operators.
 
-a3s0t2;351>46=84;...:   ->   1r0        operator 1 (counted from 0) should be r0
+a3s0t2;351>46#84;...:   ->   1r0        operator 1 (counted from 0) should be r0
 
 A program is a row of operators, a letter and an argument each; lists hold the digits 0 to 9 and arithmetic is modulo
-10, so a list is written without commas. The prompt shows the program and its visible tests as input>wanted=given. An
-answer is the edits that repair it, `position operator argument`, with commas between. It is right if the repaired
-program also passes the hidden tests, which nothing but the verifier sees.
+10, so a list is written without commas. The prompt shows the program and its visible tests: input>wanted=given where
+one passes, input>wanted#given where it fails. An answer is the edits that repair the program, `position operator
+argument`, with commas between. It is right if the repaired program also passes the hidden tests, which nothing but
+the verifier sees.
 
 `Repair` is the same problem as a world with text tools (VIEW, RUN, EDIT, FINISH), for agents and search.
 """
@@ -77,8 +78,11 @@ def edited(program: Program, edit: str) -> Program | None:
 
 def show(program: Program, tests: Sequence[Example], tried: str = "") -> str:
     """A state as a model reads it: the program, its visible tests, and what was said of earlier tries."""
-    rows = (f";{_join(given)}>{_join(wanted)}={_join(run(program, given))}" for given, wanted in tests)
-    return "".join(program) + "".join(rows) + tried + ":"
+    rows = ""
+    for given, wanted in tests:
+        found = run(program, given)
+        rows += f";{_join(given)}>{_join(wanted)}{'=' if found == wanted else '#'}{_join(found)}"
+    return "".join(program) + rows + tried + ":"
 
 
 def hint(edit: str, value: float, suspect: int) -> str:
@@ -95,7 +99,7 @@ class ListDsl(Task):
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)
-        self.tokenizer: Tokenizer = TaskTokenizer("0123456789" + "".join(OPERATORS) + ";>=!?,:")
+        self.tokenizer: Tokenizer = TaskTokenizer("0123456789" + "".join(OPERATORS) + ";>=#!?,:")
         self._level = _LEVELS[level]
         self.max_new = 4 * self._level.bugs[1]  # edits, commas, the end token
 
@@ -259,12 +263,9 @@ class Repair:
         """The program's output for a random list."""
         return _join(run(self.program, tuple(source.randint(0, 9) for _ in range(source.randint(3, 5)))))
 
-    def complaint(self, suspect: int) -> str:
-        """Which test fails first, and the operator most likely wrong."""
-        failures = self._failures()
-        operator = self.program[suspect] if 0 <= suspect < len(self.program) else ""
-        blame = f"operator {suspect} ({operator}) is most likely wrong" if operator else ""
-        return "; ".join(filter(None, (failures[0] if failures else "all visible tests pass", blame)))
+    def likeness(self, one: Snapshot, other: Snapshot) -> float:
+        """The share of operators that two states have in common."""
+        return sum(a == b for a, b in zip(one.program, other.program)) / len(one.program)
 
     def hint(self, action: str, value: float, suspect: int) -> str:
         return hint(action, value, suspect)

@@ -22,6 +22,7 @@ has the score's terms. The authors' agents are prompted models; their debate is 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -41,9 +42,11 @@ from actrix.registry import system
 from actrix.rng import seed_of
 from actrix.run.language import LanguageLearner, LessonFeed
 from actrix.run.learner import Losses
-from actrix.search import Tree, Weights, select, worth
+from actrix.search import Tree, Weights, agreement, select, worth
 from actrix.spec import TokenSpec
 
+Propose = Callable[[list[str], int], list[str]]  # the actor: states as it reads them, and a seed -> actions
+Judge = Callable[[list[str]], list[Verdict]]  # the value agent
 PARTS = 6  # that the value agent can blame
 
 
@@ -112,7 +115,7 @@ class Search:
             elif 0 not in found:
                 found = [0, *found]
             if found:
-                return max(found, key=lambda i: (worth(tree, i, Weights(), alike), -i))
+                return max(found, key=lambda i: (worth(tree, i, Weights(), self.world.likeness), -i))
             self.widen += 1
 
     def act(self, action: str) -> bool:
@@ -122,7 +125,7 @@ class Search:
             return False
         self.budget.spend(steps=1)
         state = self.world.snapshot()
-        equal = any(self.tree[i].state.program == state.program for i in self.tree[self.at].children)
+        equal = any(self.world.likeness(self.tree[i].state, state) == 1.0 for i in self.tree[self.at].children)
         made = self.tree[self.tree.add(self.at, state, action, terminal=self.world.passes == 1.0)]
         made.correctable, made.duplicate = not made.terminal, equal
         return True
@@ -132,9 +135,8 @@ class Search:
         node = self.tree[index]
         if verdict.score is not None:
             suspect = int(max(verdict.components, key=lambda k: verdict.components[k]))
-            node.reward, node.text = round(200 * verdict.score - 100), ""
-            if index:
-                node.text = self.world.hint(node.action, verdict.score, suspect)
+            node.reward = round(200 * verdict.score - 100)
+            node.text = self.world.hint(node.action, verdict.score, suspect)
         self.budget.spend(judgements=1)
         self.tree.backup(index, node.reward)
 
@@ -151,20 +153,33 @@ class Search:
 
     def debate(self, nodes: list[int], seed: int) -> list[int]:
         """How often each candidate agrees with the majority of the candidates, over all voters' inputs."""
-        agreed = [0] * len(nodes)
-        for ballot in range(2 * self.config.voters):
-            outputs = []
-            for i in nodes:
-                self.world.restore(self.tree[i].state)
-                outputs.append(self.world.probe(random.Random(seed_of(seed, "ballot", ballot))))
-            winner = outputs[select(outputs, mode="vote")]
-            agreed = [a + (o == winner) for a, o in zip(agreed, outputs)]
-        return agreed
+
+        def say(node: int, ballot: int) -> str:
+            self.world.restore(self.tree[node].state)
+            return self.world.probe(random.Random(seed_of(seed, "ballot", ballot)))
+
+        return agreement([[say(i, ballot) for i in nodes] for ballot in range(2 * self.config.voters)])
 
 
-def alike(a: Any, b: Any) -> float:
-    """The share of parts that two states have in common."""
-    return sum(x == y for x, y in zip(a.program, b.program)) / len(a.program)
+def explore(
+    task: Task, prompts: list[Prompt], config: Config, propose: Propose, judge: Judge, seed: int
+) -> list[Search]:
+    """Searches all problems side by side, one actor call each at a time. Works with any actor and value agent."""
+    if not isinstance(task, Opens):
+        raise ActrixError(f"the task {task.label!r} is no world to search in", "use --task list-dsl", misuse=True)
+    searches = [Search(task.open(p), config) for p in prompts]
+    fresh, turn = searches, 0
+    while fresh or any(not s.over for s in searches):
+        verdicts = judge([s.world.text() for s in fresh]) if fresh else []
+        if config.shuffle:
+            random.Random(seed_of(seed, "shuffle", turn)).shuffle(verdicts)
+        for s, verdict in zip(fresh, verdicts):
+            s.learn(verdict, len(s.tree) - 1)
+        active = [s for s in searches if not s.over]
+        turn += 1
+        said = propose([s.ask() for s in active], seed_of(seed, "turn", turn)) if active else []
+        fresh = [s for s, action in zip(active, said) if s.act(action)]
+    return searches
 
 
 @system("swe-search", family="agent", paper="2410.20285", acts=("tokens",))
@@ -190,41 +205,31 @@ class SWESearch(LanguageLearner):
         blame = (blame * blamed).sum() / blamed.sum().clamp_min(1.0)
         return Losses(critic=value + blame).note(value_loss=value.detach(), blame_loss=blame.detach())
 
-    @torch.no_grad()
-    def judge(self, task: Task, texts: list[str]) -> list[Verdict]:
-        """The value agent on states: score is the expected share of hidden tests passed, components are the
-        probabilities that each part is to blame."""
-        tokens = [task.tokenizer.encode(t) for t in texts]
-        rows, lengths = torch.tensor(pad_right(tokens, task.tokenizer.pad)), torch.tensor([len(t) for t in tokens])
-        out = self.critic(rows.to(self.device), lengths.to(self.device)).cpu()
-        value, blame = out[:, 0].sigmoid().tolist(), out[:, 1:].softmax(-1).tolist()
-        return [Verdict(v, {str(k): p for k, p in enumerate(b)}, cost=1.0) for v, b in zip(value, blame)]
-
-    def search(self, task: Task, prompts: list[Prompt], seed: int) -> list[Search]:
-        """Searches all problems side by side, one actor call each at a time."""
-        if not isinstance(task, Opens):
-            raise ActrixError(f"the task {task.label!r} is no world to search in", "use --task list-dsl", misuse=True)
-        searches = [Search(task.open(p), self.config) for p in prompts]
-        self.value(task, searches, seed)
-        settings = Sampling(max_new=3, temperature=self.config.temperature)
-        turn = 0
-        while active := [s for s in searches if not s.over]:
-            turn += 1
-            encoded = [task.tokenizer.encode(s.ask()) for s in active]
-            said = self.speak(encoded, settings, seed_of(seed, "turn", turn)).completions()
-            self.value(task, [s for s, t in zip(active, said) if s.act(task.tokenizer.decode(t))], seed + turn)
-        return searches
-
-    def value(self, task: Task, searches: list[Search], seed: int) -> None:
-        """The value agent on the newest state of each search."""
-        if not searches:
-            return
-        verdicts = self.judge(task, [s.world.text() for s in searches])
-        if self.config.shuffle:
-            random.Random(seed).shuffle(verdicts)
-        for s, verdict in zip(searches, verdicts):
-            s.learn(verdict, len(s.tree) - 1)
-
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
-        searches = self.search(task, [p for p in prompts for _ in range(n)], seed)
+        every = [p for p in prompts for _ in range(n)]
+        searches = explore(task, every, self.config, self.proposer(task), self.judge(task), seed)
         return [s.answer(seed_of(seed, "debate", i)) for i, s in enumerate(searches)]
+
+    def proposer(self, task: Task) -> Propose:
+        """The actor: one action, three tokens long, for each state."""
+        settings = Sampling(max_new=3, temperature=self.config.temperature)
+
+        def propose(texts: list[str], seed: int) -> list[str]:
+            samples = self.speak([task.tokenizer.encode(t) for t in texts], settings, seed)
+            return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
+
+        return propose
+
+    def judge(self, task: Task) -> Judge:
+        """The value agent: the score is the share of hidden tests that it expects to pass, the components are the
+        probabilities that each part is to blame."""
+
+        @torch.no_grad()
+        def judge(texts: list[str]) -> list[Verdict]:
+            tokens = [task.tokenizer.encode(t) for t in texts]
+            rows, lengths = torch.tensor(pad_right(tokens, task.tokenizer.pad)), torch.tensor([len(t) for t in tokens])
+            out = self.critic(rows.to(self.device), lengths.to(self.device)).cpu()
+            value, blame = out[:, 0].sigmoid().tolist(), out[:, 1:].softmax(-1).tolist()
+            return [Verdict(v, {str(k): p for k, p in enumerate(b)}, cost=1.0) for v, b in zip(value, blame)]
+
+        return judge
