@@ -43,7 +43,7 @@ def test_games_are_symmetric(name: str) -> None:
     matrix = matrix_of(name)
     np.testing.assert_array_equal(matrix + matrix.T, np.ones_like(matrix))
     prompt = task.prompts("test", 1, 0)[0]
-    np.testing.assert_array_equal(PairOracle(task.prefer).matrix(prompt, task.answers).numpy(), matrix)
+    np.testing.assert_allclose(PairOracle(task.prefer).matrix(prompt, task.answers).numpy(), matrix, atol=1e-15)
     assert task.prefer(prompt, task.answers[0], "nothing") == 1.0
 
 

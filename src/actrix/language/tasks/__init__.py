@@ -30,7 +30,11 @@ def task_names() -> list[str]:
 def make_task(name: str, level: int = 1) -> Task:
     """The task of that name at that level of difficulty (1 is the easiest). Errors name what there is."""
     family, colon, argument = name.partition(":")
-    lacking = {"rg": "a reasoning-gym data set", "jsonl": "a file", "game": "a matrix (rps, ladder-SIZE or random-SIZE-SEED)"}
+    lacking = {
+        "rg": "a reasoning-gym data set",
+        "jsonl": "a file",
+        "game": "a matrix (rps, ladder-SIZE or random-SIZE-SEED)",
+    }
     if family in lacking:
         if not argument:
             raise ActrixError(f"the task {name!r} lacks {lacking[family]}", f"write {family}:NAME", misuse=True)

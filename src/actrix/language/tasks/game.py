@@ -35,7 +35,9 @@ def matrix_of(name: str) -> np.ndarray:
             chance: np.ndarray = 0.5 + above - above.T
             return chance
     raise ActrixError(
-        f"there is no game {name!r}", "games are rps, ladder-SIZE and random-SIZE-SEED, with 2 to 5000 answers", misuse=True
+        f"there is no game {name!r}",
+        "games are rps, ladder-SIZE and random-SIZE-SEED, with 2 to 5000 answers",
+        misuse=True,
     )
 
 
