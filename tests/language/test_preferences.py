@@ -73,4 +73,4 @@ def test_a_table_speaks_as_it_scores() -> None:
     torch.testing.assert_close(logp.detach(), truth.log()[said])
     torch.testing.assert_close(samples.logp_behaviour_BL[:, 1], truth.log()[said].float(), rtol=1e-4, atol=1e-5)
     logits = model.logits(samples.tokens_BL[:4])
-    torch.testing.assert_close(logits.log_softmax(-1)[:, 0, 3:], truth.log().expand(4, -1))
+    torch.testing.assert_close(logits.log_softmax(-1)[:, 0, 3:], truth.log().float().expand(4, -1))
