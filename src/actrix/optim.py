@@ -50,6 +50,8 @@ Rule = Adam | SGD
 
 def rule(name: str, rate: float, momentum: float = 0.9, clip_norm: float | None = None) -> Rule:
     """`adam`, with this decay of its first moment and the norm bounded, or `sgd`: steps as plain as can be."""
+    if not 0 <= momentum < 1:
+        raise ActrixError(f"--momentum must be at least 0 and below 1, not {momentum}", misuse=True)
     if name == "adam":
         return Adam(rate, betas=(momentum, 0.999 if momentum else 0.99), clip_norm=clip_norm)
     if name == "sgd":

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from actrix.data.batches import Steps, counted
+from actrix.errors import ActrixError
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.systems.language import ppo_token, rloo
 
@@ -79,3 +81,10 @@ def test_the_token_critic_starts_as_the_warm_started_policy() -> None:
         learner.update(batch, phase)
     for mine, theirs in zip(learner.critic.reader.parameters(), learner.actor.parameters()):
         assert torch.equal(mine, theirs)
+
+
+def test_a_table_has_no_token_critic() -> None:
+    config = ppo_token.Config(**{**SMALL, "model": "table"})
+    with pytest.raises(ActrixError, match="value head") as caught:
+        Trainer.start("ppo-token", RunOptions(task="game:rps", steps=1, threads=1, compile="no"), config)
+    assert caught.value.misuse

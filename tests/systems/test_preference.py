@@ -311,6 +311,9 @@ def test_what_cannot_be_is_refused() -> None:
         ({"slug": "inpo", "tau": 2.0, "eta": 1.0}, "--tau"),
         ({"slug": "ipo", "online": "maybe"}, "--online"),
         ({"slug": "egpo", "optimiser": "lion"}, "--optimiser"),
+        ({"slug": "egpo", "momentum": 1.0}, "--momentum"),
+        ({"slug": "nash-mp", "eta": 0.0}, "--eta"),
+        ({"slug": "dpo", "beta": -1.0}, "--beta"),
     ):
         given = dict(settings)
         with pytest.raises(ActrixError, match=words) as caught:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.errors import ActrixError
 from actrix.nets.mlp import Linear
 
 
@@ -33,6 +34,8 @@ class TokenValue(nn.Module):
 
     def __init__(self, reader: Reader) -> None:
         super().__init__()
+        if not reader.width:
+            raise ActrixError("this model has no state that a value head could read", "use --model micro", misuse=True)
         self.reader = reader
         self.head = Linear(reader.width, 1, gain=0.0)
 

@@ -32,7 +32,8 @@ class TabularModel(LanguageModel):
         raise ActrixError("a table has no state that a value head could read", "use --model micro", misuse=True)
 
     def logits(self, tokens_BL: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        return self.row().expand(*tokens_BL.shape, -1)
+        """In float32, as other models'; `log_prob` keeps the table's precision."""
+        return self.row().float().expand(*tokens_BL.shape, -1)
 
     def _score(
         self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool

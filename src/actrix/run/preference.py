@@ -56,6 +56,9 @@ class PreferenceLearner(LanguageLearner):
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)
+        for name in ("beta", "eta"):
+            if getattr(config, name, 1.0) <= 0:
+                raise ActrixError(f"--{name} must be above 0, not {getattr(config, name)}", misuse=True)
         self.reference = tracked(self.actor, 1.0)
         self.anchor = None
         self.optimise(actor=(self.actor, rule(config.optimiser, config.rate, config.momentum, clip_norm=1.0)))

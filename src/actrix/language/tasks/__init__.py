@@ -24,7 +24,7 @@ BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ListDsl] | type[Sor
 
 
 FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
-    "game": (Game, "a matrix (rps or random-SIZE-SEED)"),
+    "game": (Game, "a matrix (rps, ladder-SIZE or random-SIZE-SEED)"),
     "humaneval": (HumanEval, "a file"),
     "jsonl": (JsonLines, "a file"),
     "rg": (ReasoningGym, "a reasoning-gym data set"),

@@ -1,6 +1,7 @@
 """A preference game: one-token answers, and a matrix of who is preferred to whom.
 
 game:rps             three answers, each preferred to the next by 0.9 to 0.1
+game:ladder-3        each answer is always preferred to all that come after it
 game:random-50-7     50 answers with random preferences, seed 7: each P(a > b) uniform in [0, 1], P(b > a) its rest
 """
 
@@ -24,6 +25,9 @@ def matrix_of(name: str) -> np.ndarray:
     if name == "rps":
         return np.array([[0.5, 0.9, 0.1], [0.1, 0.5, 0.9], [0.9, 0.1, 0.5]])
     words = name.split("-")
+    if words[0] == "ladder" and len(words) == 2 and words[1].isdecimal() and 2 <= int(words[1]) <= 5_000:
+        above = np.triu(np.full((int(words[1]),) * 2, 0.5), 1)
+        return 0.5 + above - above.T
     if len(words) == 3 and words[0] == "random" and words[1].isdecimal() and words[2].isdecimal():
         n = int(words[1])
         if 2 <= n <= 5_000:
@@ -31,7 +35,9 @@ def matrix_of(name: str) -> np.ndarray:
             chance: np.ndarray = 0.5 + above - above.T
             return chance
     raise ActrixError(
-        f"there is no game {name!r}", "games are rps and random-SIZE-SEED, with 2 to 5000 answers", misuse=True
+        f"there is no game {name!r}",
+        "games are rps, ladder-SIZE and random-SIZE-SEED, with 2 to 5000 answers",
+        misuse=True,
     )
 
 
