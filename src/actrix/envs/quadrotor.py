@@ -76,9 +76,10 @@ class Ranges:
     spin: float = 1.0  # rad/s, per axis
     guidance: float = 0.1  # probability of a start at the goal and level
 
-    def still(self) -> Ranges:
+    @staticmethod
+    def still() -> Ranges:
         """No randomness at all: nominal constants, no disturbance, at rest at the goal."""
-        return Ranges(*[0.0] * 9, guidance=1.0)
+        return Ranges(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, guidance=1.0)
 
 
 # --- dynamics ---------------------------------------------------------------------------------------------------
@@ -291,7 +292,7 @@ class Quadrotors:
             self._begin = torch.compile(begin, fullgraph=True, dynamic=False)
             self._simulate = torch.compile(simulate, fullgraph=True, dynamic=False)
             self._episode = torch.compile(episode, fullgraph=True, dynamic=False)
-        self._patience = shortest(self.ranges)
+        self._patience, self._since = shortest(self.ranges), 0
         self.reset(range(n) if seeds is None else seeds)
 
     def reset(self, seeds: Sequence[int]) -> None:

@@ -315,7 +315,7 @@ def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
     spec = gym.registry.get(name)
     if spec is None or spec.entry_point is None or spec.max_episode_steps is not None or spec.additional_wrappers:
         return None  # wrappers wrap single environments
-    made = spec.entry_point
+    made: Any = spec.entry_point
     if isinstance(made, str):
         try:
             made = gym.envs.registration.load_env_creator(made)
