@@ -418,7 +418,7 @@ class Hover(gym.Env):
     metadata: dict[str, Any] = {"render_modes": []}
     batched: ClassVar[type[VectorEnv]] = HoverVector  # many of them in one step
     reward_at = staticmethod(reward_at)
-    dt = DT
+    dt, reach = DT, BOX
 
     def __init__(self, history: int = 32, ranges: Ranges | None = None) -> None:
         self.alone = HoverVector(1, history, ranges)
@@ -428,6 +428,10 @@ class Hover(gym.Env):
         super().reset(seed=seed)
         obs, _ = self.alone.reset(seed=seed)
         return {name: value[0].copy() for name, value in obs.items()}, {}
+
+    def place(self) -> np.ndarray:
+        """Where it is [3], in m; the goal is the origin."""
+        return self.alone.fleet.state[POSITION, 0].numpy().copy()
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict]:
         obs, found, terminated, truncated, _ = self.alone.step(np.asarray(action)[None])
