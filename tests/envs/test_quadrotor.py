@@ -157,7 +157,7 @@ def test_constants_differ_as_the_ranges_say() -> None:
     assert constants[6:9].std().item() == pytest.approx(ranges.torque, rel=0.02)
     at_goal = (state[POSITION] == 0).all(0) & (state[3] == 1)
     assert at_goal.float().mean().item() == pytest.approx(0.25, abs=0.01)
-    still, _ = begin(draws.mix(torch.arange(3)), Ranges().still())
+    still, _ = begin(draws.mix(torch.arange(3)), Ranges.still())
     assert still[[*range(3), *range(7, 13)]].abs().max() == 0
 
 
@@ -239,7 +239,7 @@ def test_no_episode_is_shorter_than_the_starts_last() -> None:
 
 
 def test_an_episode_is_cut_off_after_its_time() -> None:
-    fleet = Quadrotors(3, ranges=Ranges().still())
+    fleet = Quadrotors(3, ranges=Ranges.still())
     for i in range(quadrotor.LIMIT):
         _, terminated, truncated = fleet.step(torch.full((4, 3), HOVER))
         assert not terminated.any()

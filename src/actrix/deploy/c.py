@@ -231,6 +231,9 @@ class Writer:
     def _full(self, node: torch.fx.Node, out: Tensor, size: Any, value: Any, **kwargs: Any) -> None:
         self._elementwise(node, out, literal(value, out.dtype))
 
+    def _full_like(self, node: torch.fx.Node, out: Tensor, x: Any, value: Any, **kwargs: Any) -> None:
+        self._elementwise(node, out, literal(value, out.dtype))
+
     def _argmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int = -1, keepdim: bool = False) -> None:
         size, place = self._along(x, dim)
         name = self.declare(node.name, out)

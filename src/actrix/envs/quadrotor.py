@@ -76,9 +76,10 @@ class Ranges:
     spin: float = 1.0  # rad/s, per axis
     guidance: float = 0.1  # probability of a start at the goal and level
 
-    def still(self) -> Ranges:
+    @staticmethod
+    def still() -> Ranges:
         """No randomness at all: nominal constants, no disturbance, at rest at the goal."""
-        return Ranges(*[0.0] * 9, guidance=1.0)
+        return Ranges(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, guidance=1.0)
 
 
 # --- dynamics ---------------------------------------------------------------------------------------------------
@@ -291,7 +292,7 @@ class Quadrotors:
             self._begin = torch.compile(begin, fullgraph=True, dynamic=False)
             self._simulate = torch.compile(simulate, fullgraph=True, dynamic=False)
             self._episode = torch.compile(episode, fullgraph=True, dynamic=False)
-        self._patience = shortest(self.ranges)
+        self._patience, self._since = shortest(self.ranges), 0
         self.reset(range(n) if seeds is None else seeds)
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -417,7 +418,7 @@ class Hover(gym.Env):
     metadata: dict[str, Any] = {"render_modes": []}
     batched: ClassVar[type[VectorEnv]] = HoverVector  # many of them in one step
     reward_at = staticmethod(reward_at)
-    dt = DT
+    dt, reach = DT, BOX
 
     def __init__(self, history: int = 32, ranges: Ranges | None = None) -> None:
         self.alone = HoverVector(1, history, ranges)
@@ -427,6 +428,10 @@ class Hover(gym.Env):
         super().reset(seed=seed)
         obs, _ = self.alone.reset(seed=seed)
         return {name: value[0].copy() for name, value in obs.items()}, {}
+
+    def place(self) -> np.ndarray:
+        """Where it is [3], in m; the goal is the origin."""
+        return self.alone.fleet.state[POSITION, 0].numpy().copy()
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict]:
         obs, found, terminated, truncated, _ = self.alone.step(np.asarray(action)[None])

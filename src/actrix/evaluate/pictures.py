@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actrix.evaluate import charts
+from actrix.evaluate import charts, flights
 from actrix.evaluate.drawing import draw
 from actrix.evaluate.episodes import checked, episode_seed
 from actrix.evaluate.scene import Pose, camera, can_draw, geoms, pose
@@ -77,8 +77,14 @@ def frames(
     act: `obs -> action` of this one environment.
 
     Returns `n_frames` pictures spread evenly from the first to the last moment (fewer if the episode has
-    fewer steps). Where the environment cannot be pictured: one SVG with observation, action and reward.
+    fewer steps). Where the environment only says where it is (`flights`): one SVG of the trajectories of as many
+    episodes. Where it cannot be pictured at all: one SVG with observation, action and reward.
     """
+    if flights.can_draw(env):
+        flown, length = flights.fly(env, act, seed, n_frames, max_steps), _step_seconds(env)
+        most, mean = max(f.steps for f in flown), float(np.mean([f.score for f in flown]))
+        when = None if length is None else most * length
+        return [Picture(flights.draw(flown, float(env.unwrapped.reach), length), most, mean, when, last=True)]
     obs, _ = env.reset(seed=episode_seed(seed, 0))
     look = _looker(env)
     record = _Record(max_steps, n_frames)

@@ -66,6 +66,7 @@ class Config:
 class LearningToFly(Learner):
     feed = CurriculumFeed
     actor: Deterministic
+    calm: Tensor
 
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)
