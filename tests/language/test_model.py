@@ -171,3 +171,22 @@ def test_unknown_models_and_bad_temperatures_are_named() -> None:
         make_model("tinny", 5, 5)
     with pytest.raises(ActrixError, match="temperature"):
         build("ours").log_prob(torch.zeros(1, 2, dtype=torch.long), temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_shared_beginnings_change_no_score(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = TransformerModel(TransformerConfig(vocab=11, layers=2, width=32, heads=2, context=32))
+    prompts = torch.randint(11, (3, 6)).repeat_interleave(5, 0)
+    tokens = torch.cat((prompts, torch.randint(11, (15, 7))), 1)
+    lengths = torch.randint(7, 14, (15,))
+    assert model_module.shared(tokens, lengths) is not None
+    merged = model.score(tokens, lengths, temperature)
+    slopes = torch.autograd.grad(merged.logp_BL.square().sum(), list(model.parameters()))
+    monkeypatch.setattr(model_module, "WORTH_SHARING", 0.0)
+    assert model_module.shared(tokens, lengths) is None
+    plain = model.score(tokens, lengths, temperature)
+    torch.testing.assert_close(merged.logp_BL, plain.logp_BL, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(merged.entropy_BL, plain.entropy_BL, rtol=1e-4, atol=1e-5)
+    for a, b in zip(slopes, torch.autograd.grad(plain.logp_BL.square().sum(), list(model.parameters()))):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)

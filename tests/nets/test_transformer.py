@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import Packed, linear
-from actrix.nets.transformer import Transformer, TransformerConfig, rotary_tables, rotate
+from actrix.nets.transformer import Prefixes, Transformer, TransformerConfig, rotary_tables, rotate
 
 SHAPES = {
     "plain": TransformerConfig(vocab=23, layers=2, width=32, heads=4, context=40),
@@ -175,3 +175,49 @@ def test_impossible_shapes_are_refused() -> None:
         Transformer(TransformerConfig(vocab=5, layers=1, width=16, heads=2, context=8))(
             torch.zeros(1, 9, dtype=torch.long)
         )
+
+
+def answers(seed: int, groups: int = 3, size: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded rows: in each group one prompt, then answers over a small alphabet, so that some begin alike."""
+    g = torch.Generator().manual_seed(seed)
+    rows = []
+    for _ in range(groups):
+        prompt = torch.randint(7, (int(torch.randint(1, 6, (), generator=g)),), generator=g).tolist()
+        for _ in range(size):
+            answer = torch.randint(2, (int(torch.randint(1, 5, (), generator=g)),), generator=g).tolist()
+            rows.append(prompt + answer)
+    lengths = torch.tensor([len(r) for r in rows])
+    width = int(lengths.max()) + 2
+    return torch.tensor([r + [0] * (width - len(r)) for r in rows]), lengths
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_prefixes_are_the_distinct_beginnings(seed: int) -> None:
+    tokens, lengths = answers(seed)
+    prefixes = Prefixes.of(tokens, lengths)
+    places = {(b, t): tuple(tokens[b, : t + 1].tolist()) for b in range(len(tokens)) for t in range(int(lengths[b]))}
+    assert len(prefixes.token_N) == len(set(places.values())) < len(places)
+    nodes: dict[tuple[int, ...], int] = {}
+    for (b, t), beginning in places.items():
+        node = int(prefixes.node_BL[b, t])
+        assert nodes.setdefault(beginning, node) == node
+        assert int(prefixes.token_N[node]) == beginning[-1]
+        assert int(prefixes.position_N[node]) == t
+    assert len(set(nodes.values())) == len(nodes)
+    assert torch.equal(prefixes.collect(prefixes.spread(torch.arange(len(nodes)))), torch.arange(len(nodes)))
+
+
+@pytest.mark.parametrize("kv_heads", [0, 1])
+def test_sharing_prefixes_changes_neither_states_nor_gradients(kv_heads: int) -> None:
+    torch.manual_seed(0)
+    net = Transformer(TransformerConfig(vocab=7, layers=2, width=16, heads=2, kv_heads=kv_heads, context=16)).double()
+    net.cos, net.sin = net.cos.double(), net.sin.double()
+    tokens, lengths = answers(0)
+    prefixes = Prefixes.of(tokens, lengths)
+    inside = torch.arange(tokens.shape[1]) < lengths[:, None]
+    weight = torch.randn(*tokens.shape, 16, dtype=torch.float64) * inside[..., None]
+    plain, merged = net.hidden(tokens), prefixes.spread(net.hidden(tokens, prefixes))
+    torch.testing.assert_close(merged[inside], plain[inside], rtol=1e-10, atol=1e-12)
+    want = torch.autograd.grad((plain * weight).sum(), list(net.parameters()))
+    for a, b in zip(torch.autograd.grad((merged * weight).sum(), list(net.parameters())), want):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)

@@ -18,8 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import linear
-from actrix.nets.transformer import Transformer, TransformerConfig
+from actrix.nets.transformer import Prefixes, Transformer, TransformerConfig
 
+WORTH_SHARING = 0.9  # of the places, that distinct prefixes have to stay under
 _CHUNK = 1 << 24  # numbers in one piece of the logits: 64 MiB in fp32
 
 
@@ -147,22 +148,40 @@ class TransformerModel(LanguageModel):
         self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool
     ) -> tuple[Tensor, Tensor]:
         """In pieces, recomputed in the backward pass, where all logits at once would be large."""
-        hidden, target = self.net.hidden(tokens_BL)[:, :-1].flatten(0, 1), tokens_BL[:, 1:]
-        weight = self.net.head_weight
+        weight, target = self.net.head_weight, tokens_BL[:, 1:]
+        prefixes = shared(tokens_BL, lengths_B)
+        hidden = self.net.hidden(tokens_BL, prefixes)
+        if prefixes is None or lengths_B is None:
+            places = None
+            rows, wanted = hidden[:, :-1].flatten(0, 1), target.flatten()
+        else:
+            places = torch.arange(target.shape[1]) < lengths_B[:, None] - 1  # that a token of the row follows
+            rows, wanted = hidden.index_select(0, prefixes.node_BL[:, :-1][places]), target[places]
 
         def piece(hidden_NW: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
             return _gather(linear(hidden_NW, weight.t(), None), target_N, temperature, entropy)
 
         size = max(_CHUNK // self.vocab, 1)
-        if hidden.shape[0] <= size:
-            logp, spread = piece(hidden, target.flatten())
+        if rows.shape[0] <= size:
+            logp, spread = piece(rows, wanted)
         else:
             pieces = [
-                checkpoint(piece, h, t, use_reentrant=False)
-                for h, t in zip(hidden.split(size), target.flatten().split(size))
+                checkpoint(piece, h, t, use_reentrant=False) for h, t in zip(rows.split(size), wanted.split(size))
             ]
             logp, spread = (torch.cat(part) for part in zip(*pieces))
-        return logp.view(target.shape), spread.view(target.shape)
+        if places is None:
+            return logp.view(target.shape), spread.view(target.shape)
+        zeros = torch.zeros(target.shape, dtype=logp.dtype)
+        return zeros.masked_scatter(places, logp), zeros.masked_scatter(places, spread)
+
+
+def shared(tokens_BL: Tensor, lengths_B: Tensor | None) -> Prefixes | None:
+    """The distinct prefixes of the rows, where computing by them pays; None where it does not, and inside a graph,
+    whose shapes may not depend on values."""
+    if lengths_B is None or tokens_BL.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    prefixes = Prefixes.of(tokens_BL, lengths_B)
+    return prefixes if len(prefixes.token_N) < WORTH_SHARING * tokens_BL.numel() else None
 
 
 class HuggingFaceModel(LanguageModel):

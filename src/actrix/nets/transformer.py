@@ -5,9 +5,11 @@ RMS norm (Zhang and Sennrich, 1910.07467), a SwiGLU MLP (Shazeer, 2002.05202) an
 heads than query heads (Ainslie et al., 2305.13245): the function that Llama and Qwen2 weights compute.
 
 Here is the path that training takes: rows are right-padded, and attention is causal, so padding at the end
-cannot reach a real token. Sampling takes the path of `actrix.nets.decoding`, with a key-value cache.
+cannot reach a real token. Where rows share beginnings, as answers to one prompt do, everything but attention is
+computed once for each distinct beginning (`Prefixes`). Sampling takes the path of `actrix.nets.decoding`, with a
+key-value cache.
 
-Suffixes: B batch, L length, V vocabulary, W width, H heads, D head dimension.
+Suffixes: B batch, L length, N distinct prefixes, V vocabulary, W width, H heads, D head dimension.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,6 +100,47 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(pairs.flip(-2) * sin, pairs, cos).flatten(-2)
 
 
+@dataclass(frozen=True)
+class Prefixes:
+    """Rows of tokens as a forest: every distinct beginning of a row is one node, padding is none.
+
+    What a causal model computes at a place depends on the row's tokens up to there, so rows with a common beginning
+    share its nodes.
+    """
+
+    token_N: Tensor  # the last token of each prefix
+    position_N: Tensor  # its place in the row
+    node_BL: Tensor  # the node of each place; 0 in padding
+    place_N: Tensor  # the first place, b * L + t, of each node
+
+    @staticmethod
+    def of(tokens_BL: Tensor, lengths_B: Tensor) -> Prefixes:
+        """Exact: column by column, places with the same parent and the same token are one node. On the CPU."""
+        tokens, lengths = tokens_BL.numpy(), lengths_B.numpy()
+        base = int(tokens.max(initial=0)) + 1
+        node = np.zeros(tokens.shape, np.int64)
+        parent, count = np.zeros(len(tokens), np.int64), 0
+        places: list[np.ndarray] = []
+        for t in range(tokens.shape[1]):
+            rows = np.flatnonzero(lengths > t)
+            key = parent[rows] * base + tokens[rows, t]
+            _, first, which = np.unique(key, return_index=True, return_inverse=True)
+            node[rows, t] = parent[rows] = count + which
+            places.append(rows[first] * tokens.shape[1] + t)
+            count += len(first)
+        place = torch.from_numpy(np.concatenate(places))
+        position = place % tokens.shape[1]
+        return Prefixes(tokens_BL.flatten()[place], position, torch.from_numpy(node), place)
+
+    def spread(self, x_N: Tensor) -> Tensor:
+        """[N, ...] -> [B, L, ...]."""
+        return x_N.index_select(0, self.node_BL.flatten()).unflatten(0, self.node_BL.shape)
+
+    def collect(self, x_BL: Tensor) -> Tensor:
+        """[B, L, ...] -> [N, ...]: each node from the first place where it stands."""
+        return x_BL.flatten(0, 1).index_select(0, self.place_N)
+
+
 class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -111,14 +155,18 @@ class Attention(nn.Module):
         qk, value = qkv.unflatten(-1, (heads + 2 * keys, self.config.head_dim)).split((heads + keys, keys), -2)
         return qk, value
 
-    def forward(self, x_BLW: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+        """x [B, L, W], or [N, W] with prefixes."""
         heads = self.config.heads
-        qk, value = self.split(self.qkv(x_BLW))
+        qk, value = self.split(self.qkv(x))
         qk = rotate(qk, cos, sin)
+        if prefixes is not None:
+            qk, value = prefixes.spread(qk), prefixes.spread(value)
         query, key, value = (t.transpose(1, 2) for t in (qk[:, :, :heads], qk[:, :, heads:], value))
         grouped = self.config.key_heads != heads
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.out(mixed if prefixes is None else prefixes.collect(mixed))
 
 
 class MLP(nn.Module):
@@ -140,8 +188,8 @@ class Block(nn.Module):
         self.norm_mlp = RMSNorm(config.width, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+        x = x + self.attention(self.norm_attention(x), cos, sin, prefixes)
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -186,14 +234,20 @@ class Transformer(nn.Module):
                 "shorten the prompts or max_new, or build the model with a longer context",
             )
 
-    def hidden(self, tokens_BL: Tensor) -> Tensor:
-        """The last layer's normalised state [B, L, W]; `linear(hidden, head_weight.t(), None)` are the logits."""
+    def hidden(self, tokens_BL: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+        """The last layer's normalised state [B, L, W]; `linear(hidden, head_weight.t(), None)` are the logits.
+
+        With the `prefixes` of these tokens: of each of them, [N, W].
+        """
         length = tokens_BL.shape[1]
         self.check_length(length)
-        cos, sin = self.cos[:length, None], self.sin[:length, None]
-        x = self.embedding(tokens_BL)
+        tokens, at = tokens_BL, torch.arange(length, device=tokens_BL.device)
+        if prefixes is not None:
+            tokens, at = prefixes.token_N, prefixes.position_N
+        cos, sin = self.cos[at, None], self.sin[at, None]
+        x = self.embedding(tokens)
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, cos, sin, prefixes)
         out: Tensor = self.norm(x)
         return out
 
