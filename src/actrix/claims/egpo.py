@@ -55,10 +55,10 @@ claim = Claim(
             metric="total variation distance of the styles of its answers from a third each",
             seeds=3,
             arms=(
-                Arm("egpo", "method", trained("egpo", STYLES, {"steps": 100, "rate": 1e-4, "opponents": 4},
+                Arm("egpo", "method", trained("egpo", STYLES, {"steps": 120, "rate": 5e-5, "opponents": 4},
                                               measure=from_even)),
-                Arm("dpo", "baseline", trained("dpo", STYLES, {"steps": 200, "rate": 1e-4}, measure=from_even)),
-                Arm("ipo", "baseline", trained("ipo", STYLES, {"steps": 200, "rate": 1e-4}, measure=from_even)),
+                Arm("dpo", "baseline", trained("dpo", STYLES, {"steps": 240, "rate": 1e-4}, measure=from_even)),
+                Arm("ipo", "baseline", trained("ipo", STYLES, {"steps": 240, "rate": 1e-4}, measure=from_even)),
             ),
             rules=("mean(egpo) <= 0.5 * mean(dpo)", "mean(egpo) <= 0.5 * mean(ipo)"),
         ),

@@ -31,7 +31,7 @@ from actrix.spec import TokenSpec
 
 @dataclass(frozen=True)
 class Config:
-    model: str = "tiny"  # tiny, small or medium (our transformer, from scratch), or hf:PATH
+    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH
     prompts: int = 64  # prompts per round
     group: int = 8  # answers per prompt
     minibatches: int = 2  # updates per pass over a round; groups are never split
