@@ -60,7 +60,8 @@ def fly(state: Tensor, action: Tensor, constants: Tensor, steps: int, dt: float 
 
 def tumbling(n: int = 8) -> tuple[Tensor, Tensor, Tensor]:
     state, constants = begin(draws.mix(torch.arange(n)), Ranges(spin=10.0))
-    return state.double(), torch.rand(4, n).double() * 2 - 1, constants.double()
+    action = draws.uniform(draws.mix(torch.arange(n)), 9, 4) * 2 - 1
+    return state.double(), action.double(), constants.double()
 
 
 # -- physics ---------------------------------------------
@@ -214,8 +215,8 @@ def test_restarting_inside_a_step_begins_the_same_episodes() -> None:
     """The starts that are made ahead are those that a restart would make."""
     n = 200
     one, other = Quadrotors(n), Quadrotors(n)
-    for _ in range(60):
-        action = torch.rand(4, n) * 2 - 1
+    for i in range(60):
+        action = draws.uniform(torch.arange(n), i, 4) * 2 - 1
         a, b = one.step(action), other.step(action, restart=False)
         for x, y in zip(a, b):
             torch.testing.assert_close(x, y)

@@ -15,15 +15,20 @@ from actrix.spec import Spec
 class Deterministic(Actor):
     """a = tanh(net(s)) in [-1, 1]^A; `act` in mode "sample" adds N(0, noise) and clips.
 
-    noise: the first standard deviation; a learner may change the buffer of that name.
+    noise: a tensor becomes a buffer, which a learner may change as it goes on.
     """
 
-    noise: Tensor
+    noise: float | Tensor
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "relu", noise: float = 0.1) -> None:
+    def __init__(
+        self, spec: Spec, hidden: Sequence[int], activation: str = "relu", noise: float | Tensor = 0.1
+    ) -> None:
         super().__init__(spec)
         self.net = MLP(self.encoder.size, hidden, spec.action_size, activation)
-        self.register_buffer("noise", torch.tensor(noise))
+        if isinstance(noise, Tensor):
+            self.register_buffer("noise", noise)
+        else:
+            self.noise = noise
 
     def forward(self, obs: Tensor) -> Tensor:
         return torch.tanh(self.net(self.encoder(obs)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
-from actrix.envs.quadrotor import Ranges, thousand
 
 HOVER = {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 300_000, "eval_episodes": 1}
 FIRST = {**HOVER, "steps": 130_000}
@@ -16,6 +14,9 @@ NEAR = 0.15  # m, mean distance from the goal over the last two seconds
 
 def hovering(run: Training) -> float:
     """Share of 1,000 starts, none of them at the goal, that never leave the box and end within NEAR of the goal."""
+    import torch
+
+    from actrix.envs.quadrotor import Ranges, thousand
 
     def act(rows: np.ndarray) -> np.ndarray:
         return run.trainer.learner.act(torch.from_numpy(rows), "mean").action.numpy()

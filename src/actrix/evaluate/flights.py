@@ -72,7 +72,9 @@ def draw(flights: Sequence[Flight], reach: float, seconds: float | None) -> str:
         panels.append(f'<text x="{left + 12}" y="20">{name}, box of {2 * reach:g} m</text>')
     length = 1.0 if seconds is None else seconds
     lines = [
-        charts.Series("", np.arange(f.steps + 1) * length, np.linalg.norm(f.places, axis=1), colour=i % charts.COLOURS)
+        charts.Series(
+            "", np.linspace(0, f.steps * length, f.steps + 1), np.sqrt((f.places**2).sum(1)), colour=i % charts.COLOURS
+        )
         for i, f in enumerate(flights)
     ]
     frame = charts.Frame(width, HEIGHT, bottom=40, kind="small", ticks=5)
