@@ -1,6 +1,6 @@
 """Do precisions learn alike, and what does an update cost: python -m benchmarks.curves [learn] [cost]
 
-learn  SAC on HalfCheetah-v5 from the same seeds in fp32, medium and bf16, beside stable-baselines3; returns of
+learn  SAC on Pendulum-v1 from the same seeds in fp32, medium and bf16, beside stable-baselines3; returns of
        evaluation episodes along the way.
 cost   milliseconds of a SAC update (replay sampling included) against batch size, width and rows in the replay.
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 OURS, PEERS = ROOT / ".venv/bin/python", ROOT / ".venv-bench/bin/python"
 FOUND = ROOT / "benchmarks" / "curves.json"
 PICTURES = ROOT / "docs" / "generated"
-ENV, STEPS, EVERY, EPISODES, SEEDS = "HalfCheetah-v5", 15_000, 3_000, 3, 3
+ENV, STEPS, EVERY, EPISODES, SEEDS = "Pendulum-v1", 6_000, 1_000, 10, 3
 ARMS = ("fp32", "medium", "bf16", "stable-baselines3")
 USUAL = {"batch": 256, "width": 256, "rows": 100_000}
 TRIED = {"batch": (64, 128, 256, 512, 1024), "width": (64, 128, 256, 512), "rows": (10_000, 100_000, 1_000_000)}

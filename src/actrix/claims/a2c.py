@@ -49,6 +49,9 @@ claim = Claim(
     "against a learned value learn faster than one-step ones; and it takes less computing time than DQN.",
     source="1602.01783, sections 4, 5.1 and 5.4 (the asynchronous A3C; A2C is its synchronous form)",
     minutes=4,
+    note="One world with a long horizon (one_long_world) learns as well as several with a short one; the other three "
+    "parts matter as claimed. CartPole's episodes differ by their first steps only, and the published argument "
+    "is about long games and wall-clock time.",
     checks=(
         Check(
             "parts",

@@ -138,6 +138,11 @@ claim = Claim(
     "relatively; more calls solve more; the discriminator chooses better than the highest value does.",
     source="2410.20285, section 4",
     minutes=4,
+    note="Actor and value agent are simulated with stated error rates, so this says nothing about real models, nor "
+    "about the small models that `actrix train swe-search` fits. Search beats a single run by far, and with "
+    "shuffled values it does not; but independent runs do as well as search. A likely reason, not measured: the "
+    "share of hidden tests hardly rises before the last fault is mended, so a value agent that predicts it "
+    "gives little credit for half a repair.",
     checks=(
         Check(
             "search",
