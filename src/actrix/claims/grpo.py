@@ -5,7 +5,7 @@ from __future__ import annotations
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
 
 WARM = {"model": "mini", "warm_steps": 700, "warm_slips": 0.7}
-TASK = {**WARM, "task": "countdown", "steps": 60, "eval_every": 60, "eval_episodes": 200}
+TASK = {**WARM, "task": "countdown", "steps": 60, "eval_episodes": 200}
 
 
 def start(run: Training) -> float:
@@ -28,8 +28,8 @@ claim = Claim(
             seeds=3,
             arms=(
                 Arm("grpo", "method", trained("grpo", TASK)),
-                Arm("start", "baseline", trained("grpo", {**TASK, "steps": 1, "eval_every": 1}, measure=start)),
-                Arm("sft", "baseline", trained("grpo", {**TASK, "steps": 1, "eval_every": 1, "warm_steps": 1_400})),
+                Arm("start", "baseline", trained("grpo", {**TASK, "steps": 1}, measure=start)),
+                Arm("sft", "baseline", trained("grpo", {**TASK, "steps": 1, "warm_steps": 1_400})),
                 Arm("alone", "ablation", trained("grpo", TASK, {"group": 1, "prompts": 512})),
             ),
             rules=("low(grpo - start) > 0.05", "mean(grpo) > mean(sft)", "mean(alone) - mean(start) < 0.02"),

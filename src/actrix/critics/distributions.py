@@ -110,7 +110,7 @@ class GaussianQ(nn.Module):
 
     def __init__(self, spec: Spec, hidden: Sequence[int], members: int = 2, activation: str = "gelu") -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec.for_critic())
         self.net = MLP(self.encoder.size + spec.action_size, hidden, 2, activation, members=members)
 
     def forward(self, obs: Tensor, action: Tensor) -> GaussianValue:
@@ -136,7 +136,7 @@ class CategoricalQ(nn.Module):
         self, spec: Spec, width: int, blocks: int, bound: float = 5.0, count: int = 101, members: int = 2
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec.for_critic())
         self.net = UnitNet(self.encoder.size + spec.action_size, width, blocks, count, members)
         self.register_buffer("atoms", torch.linspace(-bound, bound, count))
 
