@@ -42,14 +42,14 @@ TYPES = {
 ELEMENTWISE = {
     "tanh": "tanh{f}({a})", "exp": "exp{f}({a})", "log": "log{f}({a})", "sqrt": "sqrt{f}({a})", "neg": "-{a}",
     "rsqrt": "1 / sqrt{f}({a})", "reciprocal": "1 / {a}", "abs": "fabs{f}({a})", "sin": "sin{f}({a})",
-    "cos": "cos{f}({a})", "gelu": "{a} * (1 + erf{f}({a} * 0.70710678118654752{f})) / 2", "erf": "erf{f}({a})", "expm1": "expm1{f}({a})", "log1p": "log1p{f}({a})",
+    "cos": "cos{f}({a})", "erf": "erf{f}({a})", "expm1": "expm1{f}({a})", "log1p": "log1p{f}({a})",
     "round": "rint{f}({a})", "sigmoid": "1 / (1 + exp{f}(-{a}))", "relu": "{a} < 0 ? 0 : {a}",
     "add": "{a} + {b}", "sub": "{a} - {b}", "mul": "{a} * {b}", "div": "{a} / {b}", "pow": "pow{f}({a}, {b})",
     "maximum": "{a} > {b} || {a} != {a} ? {a} : {b}", "minimum": "{a} < {b} || {a} != {a} ? {a} : {b}",
     "gt": "{a} > {b}", "ge": "{a} >= {b}", "lt": "{a} < {b}", "le": "{a} <= {b}", "eq": "{a} == {b}",
     "ne": "{a} != {b}", "logical_and": "{a} && {b}", "logical_or": "{a} || {b}", "logical_not": "!{a}",
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_not": "!{a}", "where": "{a} ? {b} : {c}",
-    "_to_copy": "{a}", "expand": "{a}", "clone": "{a}",
+    "gelu": "{a} * (1 + erf{f}({a} * 0.70710678118654752{f})) / 2", "_to_copy": "{a}", "expand": "{a}", "clone": "{a}",
 }  # fmt: skip
 SAME = {"view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "alias", "detach", "lift_fresh_copy"}
 REDUCE = {  # first value, and each step
