@@ -27,6 +27,9 @@ claim = Claim(
     "passes over each batch help: it learns better than the same without a clip, with one pass, and than A2C.",
     source="1707.06347, sections 3, 6.1 (table 1) and 6.2 (figure 3)",
     minutes=5,
+    note="On Hopper the arm without clipping is ahead in the mean, and twice as spread: in 20,000 steps, ten updates "
+    "of ten passes, moving far is not yet punished. The distance check shows what clipping does there: without "
+    "it the policy ends 2.2 nats from where it acted, with it 0.04.",
     checks=(
         Check(
             "pendulum",
