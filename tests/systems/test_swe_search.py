@@ -14,7 +14,8 @@ from actrix.language.tasks import ListDsl
 from actrix.language.tasks.base import Verdict
 from actrix.language.tasks.list_dsl import EVERY, edited, passed
 from actrix.run.trainer import RunOptions, Trainer
-from actrix.systems.agent.swe_search import Config, Search, SWESearch
+from actrix.search.guided import Search
+from actrix.systems.agent.swe_search import Config, SWESearch
 from actrix.systems.language.best_of_n import BestOfN
 from actrix.systems.language.best_of_n import Config as Best
 

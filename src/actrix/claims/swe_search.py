@@ -17,7 +17,7 @@ from actrix.claims.claim import Arm, Check, Claim
 
 if TYPE_CHECKING:
     from actrix.language.tasks.base import Verdict
-    from actrix.systems.agent.swe_search import Search
+    from actrix.search.guided import Search
 
 LEVEL, PROBLEMS = 2, 60
 
@@ -115,7 +115,7 @@ class Searched:
     def __call__(self, seed: int) -> float:
         from actrix import registry
         from actrix.language.tasks import make_task
-        from actrix.systems.agent.swe_search import explore
+        from actrix.search.guided import explore
 
         config = registry.load("swe-search").config(**dict(self.settings))
         task = make_task("list-dsl", LEVEL)

@@ -132,3 +132,5 @@ class Judged(Batch):
     length: Tensor  # int64 [B]
     value: Tensor  # [B], how good the state is, in [0, 1]
     suspect: Tensor  # int64 [B], which part of it is at fault; -1: none
+    total: Tensor | None = None  # [] number of rows that one gradient averages over
+    blamed: Tensor | None = None  # [] number of them with a part at fault; at least 1

@@ -6,9 +6,10 @@ disk by torch, and measured thread counts by us, so that a second run on the sam
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Hashable
@@ -89,29 +90,32 @@ def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callabl
 def measured_threads(learner: nn.Module, rows: int) -> int:
     """Threads for products of the learner's size: more than one only where it is measured to be faster.
 
-    Measured once per machine and shape and remembered, so that the same run chooses the same again.
+    Measured once per machine and shape and remembered, so that the same run chooses the same again. OMP_NUM_THREADS
+    is the most that is considered.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(cores, int(allowed)) if allowed.isdigit() and int(allowed) else cores
     wide = [p.shape[-2:] for p in learner.parameters() if p.ndim >= 2]
     if cores == 1 or not wide:
         return 1
     inputs, outputs = max(wide, key=lambda s: s[0] * s[1])
-    key = f"{platform.processor() or platform.machine()}/{cores}/torch{torch.__version__}/{rows}x{inputs}x{outputs}"
-    path = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "actrix" / "threads.json"
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        known[key] = fastest(rows, int(inputs), int(outputs), cores)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_suffix(f".{os.getpid()}")
-            aside.write_text(json.dumps(known))
-            aside.replace(path)
-        except OSError:
-            pass  # a home that cannot be written costs only a new measurement
-    return int(known[key])
+    machine = f"{platform.processor() or platform.machine()}-{cores}-torch{torch.__version__}"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "actrix" / "threads"
+    # a file for each: runs that begin at the same time do not undo what the other has found
+    path = folder / re.sub(r"[^\w.+-]", "_", f"{machine}-{rows}x{inputs}x{outputs}")
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    found = fastest(rows, int(inputs), int(outputs), cores)
+    with contextlib.suppress(OSError):  # a home that cannot be written costs only a new measurement
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(str(found))
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)  # the first to finish decides
+        aside.unlink()
+        found = int(path.read_text())
+    return found
 
 
 def fastest(rows: int, inputs: int, outputs: int, cores: int) -> int:

@@ -264,11 +264,14 @@ class LessonFeed(LanguageFeed):
 
     def _judged(self, rows: list[tuple[str, float, int]]) -> Judged:
         tokens = [self.task.tokenizer.encode(text) for text, _, _ in rows]
+        suspect = torch.tensor([suspect for _, _, suspect in rows])
         return Judged(
             torch.tensor(pad_right(tokens, self.task.tokenizer.pad)),
             torch.tensor([len(t) for t in tokens]),
             torch.tensor([value for _, value, _ in rows]),
-            torch.tensor([suspect for _, _, suspect in rows]),
+            suspect,
+            torch.tensor(len(rows)),
+            (suspect >= 0).sum().clamp_min(1),
         )
 
 
