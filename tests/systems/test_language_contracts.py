@@ -122,7 +122,7 @@ def test_an_update_moves_what_its_losses_name_and_nothing_else(slug: str) -> Non
                 assert torch.equal(before[key], after), key
             if phase != "imitate" and key in tracked:
                 assert torch.equal(before[key], after), key
-        assert any(not torch.equal(before[k], p) for k, p in learner.actor.named_parameters(prefix="actor"))
+        assert any(not torch.equal(before[k], p) for k, p in learner.named_parameters())
     assert stepped == set(learner.optimiser.groups), "a group never steps"
     assert all(p.grad is None for p in learner.parameters())
 
