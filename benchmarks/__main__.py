@@ -265,8 +265,8 @@ def page(results: dict[str, Any]) -> str:
         "Made by `make bench` (one row: `.venv/bin/python -m benchmarks ROW`). Contenders are processes that take",
         "turns piece by piece; speeds are medians over the rounds, ratios are medians of",
         "the rounds' ratios to the last line of each table, memory is the peak of the process.",
-        "Recorded: three rounds; some rows ran beside another single-threaded job on that machine.",
         "",
+        (ROOT / "benchmarks" / "notes.md").read_text(),
     ]
     for name, found in results["rows"].items():
         row = ROWS[name]
