@@ -16,9 +16,10 @@ from actrix.errors import ActrixError, unknown
 from actrix.run import regimes
 from actrix.run.folder import RunFolder, disk_errors
 from actrix.run.learner import Learner
+from actrix.run.options import RunOptions, has_device
 from actrix.run.policy import LanguagePolicy, Policy
 from actrix.run.progress import Bar
-from actrix.run.trainer import RunOptions, Trainer, has_device, undescribe
+from actrix.run.trainer import Trainer, undescribe
 
 
 @dataclass(frozen=True)

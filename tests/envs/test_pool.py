@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actrix.envs.worlds import LocalWorlds, make_worlds
+from actrix.envs.many import make_worlds
+from actrix.envs.worlds import LocalWorlds
 
 pytest.importorskip("envpool", reason="the extra 'envpool' is not installed")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from actrix.data.batches import Transitions
 from actrix.envs import draws, quadrotor
 from actrix.envs.make import make_env
+from actrix.envs.many import batched, make_worlds
 from actrix.envs.quadrotor import (
     ATTITUDE,
     CONSTANTS,
@@ -40,7 +41,7 @@ from actrix.envs.quadrotor import (
     reward_at,
     shortest,
 )  # fmt: skip
-from actrix.envs.worlds import LocalWorlds, VectorWorlds, batched, make_worlds
+from actrix.envs.worlds import LocalWorlds, VectorWorlds
 
 ID = "actrix.envs.quadrotor:Hover-v0"
 

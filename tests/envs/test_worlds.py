@@ -14,8 +14,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from scripted import Counter, Scripted
 
 from actrix.envs.make import make_env
+from actrix.envs.many import make_worlds
 from actrix.envs.processes import ProcessWorlds
-from actrix.envs.worlds import LocalWorlds, VectorWorlds, Worlds, make_worlds
+from actrix.envs.worlds import LocalWorlds, VectorWorlds, Worlds
 from actrix.errors import ActrixError
 from actrix.rng import numpy_stream
 

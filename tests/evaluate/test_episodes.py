@@ -8,7 +8,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from actrix.envs.worlds import LocalWorlds, make_worlds
+from actrix.envs.many import make_worlds
+from actrix.envs.worlds import LocalWorlds
 from actrix.errors import ActrixError
 from actrix.evaluate.episodes import Scores, episode_seed, score
 

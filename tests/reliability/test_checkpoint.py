@@ -193,9 +193,14 @@ def test_the_library_never_loads_code_from_data() -> None:
     modules = {"pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "_pickle"}
     builtin = {"eval", "exec", "compile", "__import__"}
     methods = {"torch.load", "torch.save", "np.load", "numpy.load", "np.save", "numpy.save", "yaml.load"}
+    walled = SOURCE / "language" / "sandbox"  # there programs are run, in a process that has no rights left
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
+        if path == walled / "inside.py":
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
+            outside = path.parent != walled and isinstance(node, ast.ImportFrom | ast.Import)
+            assert not outside or "sandbox.inside" not in ast.unparse(node), "programs are run inside the sandbox only"
             suspicious = (
                 (isinstance(node, ast.Import) and {a.name.split(".")[0] for a in node.names} & modules)
                 or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in modules)

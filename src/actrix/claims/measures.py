@@ -25,7 +25,7 @@ def judged_states(run: Training, env: str | None = None, episodes: int = 10) -> 
     """
     import torch
 
-    from actrix.envs.worlds import make_worlds
+    from actrix.envs.many import make_worlds
     from actrix.rng import seed_of
 
     learner, options = run.trainer.learner, run.trainer.options

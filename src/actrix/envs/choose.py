@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from actrix.envs.worlds import Worlds, make_worlds
+from actrix.envs.many import make_worlds
+from actrix.envs.worlds import Worlds
 from actrix.errors import ActrixError
 
 LEAST_ROUND = 1e-3  # seconds; rounds shorter than this cannot gain

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,11 +28,9 @@ from actrix.rng import seed_of, torch_stream
 from actrix.run.engine import EngineOptions, choose
 from actrix.run.feeds import Feed, Progress, Setting
 from actrix.run.learner import Learner, Losses
+from actrix.run.options import RunOptions
 from actrix.run.policy import LanguagePolicy
 from actrix.spec import TokenSpec
-
-if TYPE_CHECKING:
-    from actrix.run.trainer import RunOptions
 
 
 def load_tokenizer(path: str) -> HuggingFaceTokenizer:

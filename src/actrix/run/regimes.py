@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,19 +18,17 @@ import torch
 from actrix import registry
 from actrix.envs.choose import measured_workers
 from actrix.envs.make import make_env
+from actrix.envs.many import batched, make_worlds
 from actrix.envs.spaces import Maps
-from actrix.envs.worlds import Worlds, batched, make_worlds
+from actrix.envs.worlds import Worlds
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.engine import EngineOptions, choose
 from actrix.run.feeds import Feed, ReplayFeed, Setting
 from actrix.run.learner import Learner
 from actrix.run.offline import DatasetFeed, Recorded, absolute
+from actrix.run.options import RunOptions
 from actrix.run.policy import LanguagePolicy, Policy
-
-if TYPE_CHECKING:
-    from actrix.run.trainer import RunOptions
-
 
 WORTH_MEASURING = 20_000  # steps of all environments; shorter runs are over sooner in process
 
