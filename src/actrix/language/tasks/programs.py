@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 from pathlib import Path
 from typing import ClassVar
@@ -59,9 +60,9 @@ class HumanEval(Rows, Task):
         )
 
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
-        """Format: it compiles. Correct: every test holds. Status: the sandbox's; no score if the sandbox failed."""
+        """Format: it parses. Correct: every test holds. Status: the sandbox's; no score if the sandbox failed."""
         try:
-            compile(prompt.text + completion, "<program>", "exec")
+            ast.parse(prompt.text + completion)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return Verdict(0.0, {"format": 0.0, "correct": 0.0}, f"not a program: {error}", "error")
         try:
