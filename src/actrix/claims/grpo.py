@@ -19,7 +19,8 @@ claim = Claim(
     "raises the accuracy of a language model beyond supervised training, without a value network.",
     source="2402.03300, sections 4.1 and 4.2",
     minutes=9,
-    note="A small model (0.3 M parameters) and countdown stand in for the 7 B model and the mathematics of the paper.",
+    note="A small model (0.3 M parameters) and countdown instead of the 7 B model and the mathematics of the paper. "
+    "With one answer to each prompt (alone) there is nothing to compare, and every advantage is zero.",
     checks=(
         Check(
             "countdown",
@@ -32,7 +33,7 @@ claim = Claim(
                 Arm("sft", "baseline", trained("grpo", {**TASK, "steps": 1, "warm_steps": 1_400})),
                 Arm("alone", "ablation", trained("grpo", TASK, {"group": 1, "prompts": 512})),
             ),
-            rules=("low(grpo - start) > 0.05", "mean(grpo) > mean(sft)", "mean(alone) - mean(start) < 0.02"),
+            rules=("low(grpo - start) > 0.05", "mean(grpo) > mean(sft)", "mean(alone) <= mean(start) + 0.05"),
         ),
     ),
 )
