@@ -257,6 +257,31 @@ def commands() -> list[dict[str, Any]]:
     return found
 
 
+def learning(found: dict[str, Any]) -> list[str]:
+    """What `benchmarks.curves` measured, as lines of the page."""
+    lines = []
+    if "learn" in found:
+        learn = found["learn"]
+        lines += [
+            "## Learning by precision",
+            "",
+            f"SAC with its defaults on {learn['env']}, {learn['steps']:,} steps; mean return of {learn['episodes']} "
+            "episodes at the last evaluation, by seed. Made by `python -m benchmarks.curves learn`.",
+            "",
+            "![Learning curves by precision](generated/learn.svg)",
+            "",
+            "| | mean | of each seed |",
+            "|---|---:|---|",
+        ]
+        for arm, runs in learn["arms"].items():
+            last = [run[-1][1] for run in runs]
+            lines.append(f"| {arm} | {statistics.mean(last):,.0f} | {', '.join(f'{x:,.0f}' for x in last)} |")
+        lines.append("")
+    if "cost" in found:
+        lines += ["## What an update costs", "", "![Cost of an update](generated/cost.svg)", ""]
+    return lines
+
+
 def page(results: dict[str, Any]) -> str:
     """docs/benchmarks.md."""
     lines = [
@@ -268,6 +293,9 @@ def page(results: dict[str, Any]) -> str:
         "",
         (ROOT / "benchmarks" / "notes.md").read_text(),
     ]
+    curves = ROOT / "benchmarks" / "curves.json"
+    if curves.exists():
+        lines += learning(json.loads(curves.read_text()))
     for name, found in results["rows"].items():
         row = ROWS[name]
         lines += [f"## {row.title}", "", f"Target: {row.target}. Measured {found['date']} on {found['machine']}.", ""]
