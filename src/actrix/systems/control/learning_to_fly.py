@@ -16,6 +16,9 @@ An environment without a privileged part has a critic that sees what the actor s
 `CurriculumFeed`) has no stages; a part called `history` is what `history` switches off. Source: Eschmann, Albani &
 Loianno 2023, Learning to Fly in Seconds (2311.13081), and its code. There the first steps are flown by the untrained
 actor with noise; here they are uniform actions.
+
+Not reached yet: with these settings 41 % of 1,000 starts of `Hover-v0` survived after 300,000 steps (one seed), none of
+them within 0.15 m. Its constants are random, which the paper's are not; a fault of ours is not ruled out.
 """
 
 from __future__ import annotations
