@@ -37,7 +37,13 @@ class Countdown(gymnasium.Env[np.ndarray, int]):
 def play(choose: Any, episodes: int, seed: int, worlds: int = 1, max_steps: int = 10_000, **env: Any) -> Scores:
     made = LocalWorlds([lambda: Countdown(**env)] * worlds, "Countdown")
     try:
-        return score(lambda obs, mask: choose(obs).astype(np.int64).reshape(-1, 1), made, episodes, seed, max_steps)
+        return score(
+            lambda obs, mask, memory: (choose(obs).astype(np.int64).reshape(-1, 1), None),
+            made,
+            episodes,
+            seed,
+            max_steps,
+        )
     finally:
         made.close()
 
@@ -80,7 +86,7 @@ def test_endless_episodes_and_empty_evaluations_are_errors() -> None:
 
 def test_time_limits_are_not_terminations() -> None:
     worlds = make_worlds("Pendulum-v1", 2)
-    scores = score(lambda obs, mask: np.zeros((len(obs), 1), np.float32), worlds, 2, seed=0)
+    scores = score(lambda obs, mask, memory: (np.zeros((len(obs), 1), np.float32), None), worlds, 2, seed=0)
     worlds.close()
     assert not scores.terminated.any()
     assert (scores.lengths == 200).all()

@@ -110,6 +110,11 @@ class Learner(nn.Module):
         """
         return self.actor.explore(self.perceive(obs), mask, memory)
 
+    @torch.no_grad()
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide as the policy is evaluated, one row per episode under way; `memory` is None as episodes begin."""
+        return self.actor.exploit(self.perceive(obs), mask, memory)
+
     # -- state --------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Tensor]:
