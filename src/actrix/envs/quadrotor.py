@@ -246,17 +246,12 @@ def episode(
     return (
         torch.stack([torch.where(ended, a, b) for a, b in zip(fresh[0].unbind(0), rows)]),
         torch.stack([torch.where(ended, a, b) for a, b in zip(fresh[1].unbind(0), known)]),
-        torch.where(ended, following(key), key),
+        torch.where(ended, draws.following(key), key),
         torch.where(ended, 0, clock + 1),
         found,
         terminated,
         truncated,
     )
-
-
-def following(key: Tensor) -> Tensor:
-    """The key of the episode after this one."""
-    return draws.mix(key + 1)
 
 
 def shortest(ranges: Ranges) -> int:
@@ -306,7 +301,7 @@ class Quadrotors:
 
     def restart(self, which: Tensor) -> None:
         """New episodes for the quadrotors at these places [K]."""
-        self.key[which] = following(self.key[which])
+        self.key[which] = draws.following(self.key[which])
         self.clock[which] = 0
         self.state[:, which], self.constants[:, which] = begin(self.key[which], self.ranges)
         self._fresh = None
@@ -319,7 +314,7 @@ class Quadrotors:
             return found, terminated, (self.clock >= LIMIT) & ~terminated
         if self._fresh is None or self._since == self._patience:
             # starts are made ahead: nobody ends twice in so few steps, so all can take up the one that is there
-            self._fresh, self._since = self._begin(following(self.key), self.ranges), 0
+            self._fresh, self._since = self._begin(draws.following(self.key), self.ranges), 0
         self._since += 1
         self.state, self.constants, self.key, self.clock, found, terminated, truncated = self._episode(
             self.state, self.constants, self.key, self.clock, self._fresh, action
