@@ -38,6 +38,7 @@ class Learner(nn.Module):
 
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
+    chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
