@@ -84,6 +84,13 @@ class Spec:
         """The same task for a network that only learns from it: it looks at everything, unless `view` says what."""
         return self if self.view is not None else self.looking_at(self.obs)
 
+    def chunked(self, length: int) -> Spec:
+        """The same task for a network that sees `length` actions in a row as one. Boxes only."""
+        assert isinstance(self.action, Box)
+        bounds = (None if b is None else b * length for b in (self.action.low, self.action.high))
+        size = length * self.action.size
+        return replace(self, action=Box(size, (size,), *bounds))
+
     @property
     def action_size(self) -> int:
         """Width of a canonical action row."""

@@ -85,10 +85,17 @@ class DiscreteQ(nn.Module):
 class StateValue(nn.Module):
     """V(s): [..., D] -> [...]."""
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int],
+        activation: str = "tanh",
+        orthogonal: bool = True,
+        layer_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(spec.for_critic())
-        self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
+        self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal, layer_norm=layer_norm)
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
