@@ -58,7 +58,7 @@ class Learner(nn.Module):
         for name, (owned, rule) in groups.items():
             owned = [owned] if isinstance(owned, nn.Module) else owned
             parameters = [p for o in owned for p in ([o] if isinstance(o, nn.Parameter) else o.parameters())]
-            found[name] = (parameters, rule)
+            found[name] = ([p for p in parameters if p.requires_grad], rule)  # adapters leave the rest frozen
         self.optimiser = Optimiser(found)
 
     # -- learning -----------------------------------------------------------------------------------------------
