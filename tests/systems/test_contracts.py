@@ -61,7 +61,8 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
     with torch_stream(seed, "experience"):
         shape = (4, 8) if issubclass(learner.feed, RolloutFeed) else (32,)
         obs, next_obs = torch.randn(2, *shape, 3)
-        action, reward = actions(spec, *shape), torch.randn(shape)
+        action = torch.cat([actions(spec, *shape) for _ in range(learner.chunk)], -1)
+        reward = torch.randn(shape)
         terminated, truncated = torch.rand(2, *shape) < 0.2
         mask = next_mask = None
         if masked and isinstance(spec.action, Choices):
@@ -213,7 +214,8 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
     torch.testing.assert_close(here[TERMINATED], batch.reward[TERMINATED], rtol=1e-6, atol=1e-6)
     # closed form: a critic that says HUGE of everything, an entropy that counts for nothing
     huge = make_constant(learner, HUGE)
-    expected = (batch.reward + learner.config.discount * huge * ~TERMINATED).clamp(-huge, huge)
+    discount = learner.config.discount**learner.chunk
+    expected = (batch.reward + discount * huge * ~TERMINATED).clamp(-huge, huge)
     torch.testing.assert_close(mean_of(learner.target(batch)), expected, rtol=1e-6, atol=0 if huge == HUGE else 1e-5)
 
 

@@ -35,6 +35,12 @@ class Actor(nn.Module):
         """
         return self.act(obs, "sample", mask), memory
 
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide as the policy is judged and used, where each row is the next moment of one episode: in mode "mean",
+        unless an actor knows better (one with several modes samples). `memory` as in `explore`; None begins an episode.
+        """
+        return self.act(obs, "mean", mask), memory
+
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
         """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
         raise NotImplementedError
