@@ -94,7 +94,9 @@ class Team(gym.Env):
         self.render_mode = getattr(env, "render_mode", None)
         if not getattr(env, "possible_agents", None):
             raise ActrixError(
-                f"{self.name} does not say which agents may play", "a team is fixed: give it possible_agents", misuse=True
+                f"{self.name} does not say which agents may play",
+                "a team is fixed: give it possible_agents",
+                misuse=True,
             )
         self.names = list(env.possible_agents)
         self.sights = [env.observation_space(agent) for agent in self.names]
