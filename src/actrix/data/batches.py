@@ -69,13 +69,14 @@ class Steps(Batch):
 
     obs: Tensor  # [B, T, D] what the actor saw (normalised, if it normalises), or [B, T] tokens
     action: Tensor  # [B, T, A] canonical action, or [B, T] next token
-    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted
+    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted; [B, T, N] of each of N agents
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool
     truncated: Tensor  # [B, T] bool
     action_mask: Tensor  # [B, T] bool: steps where the actor decided something
     next_obs: Tensor | None = None  # [B, T, D]
     mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
+    condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
     group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
     advantage: Tensor | None = None  # [B, T] filled by credit
