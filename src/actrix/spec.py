@@ -18,7 +18,8 @@ from typing import Any
 class Part:
     """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
 
-    A privileged part is known in training only: critics may see it, an actor never does.
+    A privileged part is known in training only: critics may see it, an actor never does. The columns of a categorical
+    part are 0 or 1: values of one or several choices, one-hot, or bits.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Part:
     shape: tuple[int, ...]
     image: bool = False
     privileged: bool = False
+    categorical: bool = False
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ class ObsMap:
             name = ".".join(("obs", *map(str, path)))
             shape, make = leaf_row(name, leaf)
             stop = start + size_of(shape)
-            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden),)
+            choices = isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden, choices),)
             self._makers.append((start, stop, path, make))
             start = stop
         if start == 0:
