@@ -19,7 +19,8 @@ class Part:
     """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
 
     A privileged part is known in training only: critics may see it, an actor never does. Where several agents act
-    (see `Spec.agents`), a part with a number is what that agent alone sees.
+    (see `Spec.agents`), a part with a number is what that agent alone sees. The columns of a categorical part are 0
+    or 1: values of one or several choices, one-hot, or bits.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Part:
     image: bool = False
     privileged: bool = False
     agent: int | None = None
+    categorical: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from actrix.critics.distributions import CategoricalQ, GaussianQ
 from actrix.critics.values import DiscreteQ, QEnsemble, StateValue, Value
 from actrix.data.batches import Steps, Transitions
 from actrix.errors import ActrixError
+from actrix.nets.boosted import Slice
 from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
 from actrix.run.feeds import RolloutFeed, flatten
@@ -194,7 +195,9 @@ def make_constant(module: nn.Module, value: float) -> float:
             continue
         for p in critic.parameters():
             p.zero_()
-        if isinstance(critic, CategoricalQ):
+        if isinstance(critic.net, Slice):
+            critic.net.say(value)
+        elif isinstance(critic, CategoricalQ):
             critic.net.layers[-1].bias[..., -1] = HUGE  # type: ignore[union-attr]
             said = float(critic.atoms[-1])
         else:
@@ -230,6 +233,8 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
 @pytest.mark.parametrize(("slug", "kind"), ROLLED)
 def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, kind: str) -> None:
     learner = build(slug, SPECS[kind], scale_reward=False, value_rate=0.0)
+    for i in range(5):  # what has learned nothing may say the same of everything
+        learner.update(batch_of(learner, 1 + i))
     steps = experience(learner, 0)[:, :1]
     flags = {"terminated": TERMINATED[:, None], "truncated": TRUNCATED[:, None]}
     steps = dataclasses.replace(steps, **flags, action_mask=torch.ones(4, 1, dtype=torch.bool))

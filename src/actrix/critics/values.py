@@ -83,12 +83,19 @@ class DiscreteQ(nn.Module):
 
 
 class StateValue(nn.Module):
-    """V(s): [..., D] -> [...]."""
+    """V(s): [..., D] -> [...]. `net` maps whole rows to [..., 1], where it is not to be a perceptron."""
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int] = (),
+        activation: str = "tanh",
+        orthogonal: bool = True,
+        net: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec.for_critic())
-        self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
+        self.encoder = Encoder(spec.for_critic(), raw=net is not None)
+        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]

@@ -81,6 +81,7 @@ class Steps(Batch):
     length: Tensor | None = None  # [B] tokens in the row, prompt included
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
+    output: Tensor | None = None  # [B, T, O] what a model said of obs when credit was given, if it is wanted again
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
 
