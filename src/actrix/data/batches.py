@@ -57,6 +57,8 @@ class Transitions(Batch):
     mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
+    context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
+    achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
 
 
 @batch

@@ -38,6 +38,7 @@ class Learner(nn.Module):
 
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
+    wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
