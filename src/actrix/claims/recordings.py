@@ -6,6 +6,8 @@ pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a lit
 pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
 pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
+routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
+                 fifth of them wander about instead (46,000 steps)
 """
 
 from __future__ import annotations
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from actrix.data.formats import Episode
 
 SEED = 20_000
+ENVS = {
+    "forks": "actrix.claims.forks:Forks-v0",
+    "pendulum": "Pendulum-v1",
+    "routes": "actrix.envs.plane:PointUneven-v0",
+}
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,17 @@ def folder() -> Path:
 @cache
 def path(name: str) -> Path:
     """The file of a data set."""
+    env_id = next(env_id for start, env_id in ENVS.items() if name.startswith(start))
+    return written(folder() / f"{name}.npz", env_id, episodes(name))
+
+
+def written(file: Path, env_id: str, found: list[Episode]) -> Path:
+    """Episodes as a file that `data=` takes."""
     from actrix.data.formats import write_flat
     from actrix.envs.make import make_env
 
-    env_id = "actrix.claims.forks:Forks-v0" if name.startswith("forks") else "Pendulum-v1"
     env = make_env(env_id)
-    file = folder() / f"{name}.npz"
-    write_flat(file, iter(episodes(name)), (env.observation_space, env.action_space), {"env": env_id})
+    write_flat(file, iter(found), (env.observation_space, env.action_space), {"env": env_id})
     return file
 
 
@@ -83,9 +94,15 @@ def episodes(name: str) -> list[Episode]:
     import numpy as np
 
     if name == "forks":
-        return played("actrix.claims.forks:Forks-v0", forks, 400, 0)
+        return played(ENVS["forks"], forks, 400, 0)
     if name == "forks-wide":
-        return played("actrix.claims.forks:Forks-v0", partial(forks, randomness=0.5), 400, 1_000)
+        return played(ENVS["forks"], partial(forks, randomness=0.5), 400, 1_000)
+    if name == "routes":
+        from actrix.envs.plane import PointMazes
+        from actrix.envs.routes import Expert, recorded
+
+        plane = PointMazes(500, level="uneven")
+        return recorded(plane, Expert(plane, (0.5, 0.5), noise=0.4, lost=0.2), 1_000, SEED)
     if name == "pendulum-few":
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":

@@ -23,6 +23,11 @@ def mix(x: Tensor) -> Tensor:
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
+def following(key: Tensor) -> Tensor:
+    """The keys of the episodes after those with these keys."""
+    return mix(key + 1)
+
+
 def uniform(key: Tensor, counter: Tensor | int, columns: int) -> Tensor:
     """Numbers in [0, 1): float32 [columns, N] for keys [N] (int64) and counters [N] or one for all."""
     # (products of plain numbers are wrapped here: as index arithmetic of a compiler they would overflow)

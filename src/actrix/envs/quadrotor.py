@@ -74,12 +74,13 @@ class Ranges:
     angle: float = math.pi / 2  # rad, largest angle of the first attitude (uniform among those)
     velocity: float = 1.0  # m/s, per axis
     spin: float = 1.0  # rad/s, per axis
+    rotors: float = 0.0  # relative to half of their largest speed, at which they turn
     guidance: float = 0.1  # probability of a start at the goal and level
 
     @staticmethod
     def still() -> Ranges:
         """No randomness at all: nominal constants, no disturbance, at rest at the goal."""
-        return Ranges(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, guidance=1.0)
+        return Ranges(*(0.0,) * 10, guidance=1.0)
 
 
 # --- dynamics ---------------------------------------------------------------------------------------------------
@@ -214,7 +215,8 @@ def begin(key: Tensor, ranges: Ranges) -> tuple[Tensor, Tensor]:
     up, around = wide[1], (2.0 * math.pi) * u[2]
     flat = (1.0 - up * up).clamp(min=0.0).sqrt()
     axis = torch.stack((flat * around.cos(), flat * around.sin(), up))
-    rpm = MAX_RPM * u[12:16] if ranges.guidance < 1 else torch.full_like(u[12:16], (1 + HOVER) / 2 * MAX_RPM)
+    level = 1.0 if ranges.guidance < 1 else 1.0 + HOVER
+    rpm = (0.5 * MAX_RPM) * (level + ranges.rotors * wide[12:16])
     state = torch.cat(
         (
             ranges.position * wide[3:6] * away,
@@ -244,17 +246,12 @@ def episode(
     return (
         torch.stack([torch.where(ended, a, b) for a, b in zip(fresh[0].unbind(0), rows)]),
         torch.stack([torch.where(ended, a, b) for a, b in zip(fresh[1].unbind(0), known)]),
-        torch.where(ended, following(key), key),
+        torch.where(ended, draws.following(key), key),
         torch.where(ended, 0, clock + 1),
         found,
         terminated,
         truncated,
     )
-
-
-def following(key: Tensor) -> Tensor:
-    """The key of the episode after this one."""
-    return draws.mix(key + 1)
 
 
 def shortest(ranges: Ranges) -> int:
@@ -304,7 +301,7 @@ class Quadrotors:
 
     def restart(self, which: Tensor) -> None:
         """New episodes for the quadrotors at these places [K]."""
-        self.key[which] = following(self.key[which])
+        self.key[which] = draws.following(self.key[which])
         self.clock[which] = 0
         self.state[:, which], self.constants[:, which] = begin(self.key[which], self.ranges)
         self._fresh = None
@@ -317,7 +314,7 @@ class Quadrotors:
             return found, terminated, (self.clock >= LIMIT) & ~terminated
         if self._fresh is None or self._since == self._patience:
             # starts are made ahead: nobody ends twice in so few steps, so all can take up the one that is there
-            self._fresh, self._since = self._begin(following(self.key), self.ranges), 0
+            self._fresh, self._since = self._begin(draws.following(self.key), self.ranges), 0
         self._since += 1
         self.state, self.constants, self.key, self.clock, found, terminated, truncated = self._episode(
             self.state, self.constants, self.key, self.clock, self._fresh, action
