@@ -102,6 +102,14 @@ class Optimiser(nn.Module):
         """Set the learning rate of a group from now on; it is a buffer, saved with the rest."""
         getattr(self, f"{name}_rate").copy_(torch.as_tensor(rate))
 
+    @torch.no_grad()
+    def reset(self, name: str) -> None:
+        """Begin a group anew: no moments, no steps; its parameters and its rate stay."""
+        getattr(self, f"{name}_step").zero_()
+        if isinstance(self.settings[name], Adam):
+            for moments in self.state(name):
+                torch._foreach_zero_(moments)
+
     def gradients(self, losses: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """d loss_g / d group_g for every named loss. A parameter that a loss does not reach gets zeros."""
         found = {}

@@ -56,10 +56,12 @@ class QEnsemble(nn.Module):
     def forward(self, obs: Tensor, action: Tensor) -> Value:
         return Value(self.net(torch.cat((self.encoder(obs), action), -1))[..., 0])
 
-    def frozen(self, obs: Tensor, action: Tensor) -> Value:
-        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others."""
+    def frozen(self, obs: Tensor, action: Tensor, first: int | None = None) -> Value:
+        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others.
+
+        `first`: only so many of the critics."""
         features = self.encoder(obs).detach()
-        return Value(self.net(torch.cat((features, action), -1), frozen=True)[..., 0])
+        return Value(self.net(torch.cat((features, action), -1), frozen=True, first=first)[..., 0])
 
 
 class DiscreteQ(nn.Module):

@@ -57,9 +57,9 @@ class Transitions(Batch):
     mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
-    valid: Tensor | None = (
-        None  # [B] bool: False where the data do not say what followed (see `data.chunks`); None: all
-    )
+    context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
+    achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
+    valid: Tensor | None = None  # [B] bool: False where the data do not say what followed (`data.chunks`); None: all
 
 
 @batch

@@ -34,7 +34,9 @@ class Replay:
         slack: int = 0,
         masks: bool = False,
         returns: bool = False,
+        context: int = 0,
     ) -> None:
+        """context: width of the columns `context` and `achieved`; 0 has none."""
         self.capacity, self.rows, self.total = capacity, capacity + slack, 0
         choices = isinstance(spec.action, Choices)
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -49,6 +51,8 @@ class Replay:
             layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
         if returns:
             layout["returns"] = ((), np.float32)
+        if context:
+            layout["context"] = layout["achieved"] = ((context,), np.float32)
         self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
         self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +40,29 @@ class Encoder(nn.Module):
             columns = obs[..., part.start : part.stop]
             found.append(self.images[str(i)](columns).unflatten(0, obs.shape[:-1]) if part.image else columns.float())
         return torch.cat(found, -1)
+
+
+class Plain(nn.Module):
+    """Observation rows as numbers for networks without convolutions: `[..., D] -> [..., D]`, pixels divided by 255.
+
+    `spec` is the task as such networks see it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        parts = tuple(replace(part, image=False) for part in spec.obs)
+        self.spec = replace(spec, obs=parts, obs_dtype="float32")
+        self.images = any(part.image for part in spec.obs)
+        scale = torch.ones(spec.obs_size)
+        for part in spec.obs:
+            if part.image:
+                scale[part.start : part.stop] = 1 / 255
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs.float() * self.scale if self.images else obs
 
 
 class Convolutions(nn.Module):

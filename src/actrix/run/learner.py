@@ -46,6 +46,7 @@ class Learner(nn.Module):
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
+    wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
