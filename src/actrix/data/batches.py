@@ -79,6 +79,7 @@ class Steps(Batch):
     condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
     group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
+    segment: Tensor | None = None  # [B, T] which of its row's utterances a token is part of, from 0; -1: none
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
     output: Tensor | None = None  # [B, T, O] what a model said of obs when credit was given, if it is wanted again
@@ -127,6 +128,22 @@ class Pairs(Batch):
     logp_reference: Tensor | None = None  # [B, 2] log-probability of the completion under the reference, nats
     logp_anchor: Tensor | None = None  # [B, 2] the same under the policy that this step started from
     total: Tensor | None = None  # [] number of pairs that one gradient averages over
+
+
+@batch
+class Utterances(Batch):
+    """Off-policy conversation, one utterance per row: `tokens` are the state s, what was said, and the reply, so that
+    s' is all of them. Right-padded."""
+
+    tokens: Tensor  # [B, L]
+    start: Tensor  # [B] tokens of s: the utterance begins here
+    stop: Tensor  # [B] tokens of s and the utterance
+    length: Tensor  # [B] tokens of s'
+    reward: Tensor  # [B]
+    terminated: Tensor  # [B] bool
+    fresh: Tensor  # [B, L'] s and an utterance of today's policy
+    fresh_stop: Tensor  # [B] tokens of it
+    total: Tensor | None = None  # [] number of rows that one gradient averages over
 
 
 @batch
