@@ -141,6 +141,7 @@ class ScaledValue(StateValue):
         share = torch.maximum(1 / self.calls, torch.full_like(self.calls, self.rate))
         self.mean.lerp_((target * weight).sum() / count, share)
         self.square.lerp_((target.square() * weight).sum() / count, share)
+        assert isinstance(self.net, MLP)
         head = self.net.layers[-1]
         assert isinstance(head, Linear)
         head.bias.copy_((scale * head.bias + before - self.mean) / self.std)
