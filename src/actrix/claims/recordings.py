@@ -6,7 +6,7 @@ pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a lit
 pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
 pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
-routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
+routes           1,000 episodes of PointUnevenToll-v0: half by the long way and half by the short one, unsteadily; a
                  fifth of them wander about instead (46,000 steps)
 """
 
@@ -32,7 +32,7 @@ SEED = 20_000
 ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
     "pendulum": "Pendulum-v1",
-    "routes": "actrix.envs.plane:PointUneven-v0",
+    "routes": "actrix.envs.plane:PointUnevenToll-v0",
 }
 
 
@@ -101,7 +101,7 @@ def episodes(name: str) -> list[Episode]:
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
 
-        plane = PointMazes(500, level="uneven")
+        plane = PointMazes(500, level="uneven", toll=0.01)
         return recorded(plane, Expert(plane, (0.5, 0.5), noise=0.4, lost=0.2), 1_000, SEED)
     if name == "pendulum-few":
         return episodes("pendulum-expert")[:1]
