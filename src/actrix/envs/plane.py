@@ -24,8 +24,8 @@ length, and a dead end that is long); `pillar` for the pusher; `trap` (a pocket 
 down: deceptive for those who reward the distance upwards). `envs.routes` knows shortest paths, and players.
 
 Ids, all of `actrix.envs.plane`: PointOpen-v0, PointCorridors-v0, PointUneven-v0, PointMaze-v0; with `Force`, `Image`,
-`Goals` (any free cell, seen) or `Toll` (every step costs 0.01) before the dash; Pusher-v0, PusherPillar-v0 and their `Image`; Omni-v0 (in the trap, by
-force), OmniOpen-v0. Other combinations: give options to the classes.
+`Goals` (any free cell, seen) or `Toll` (every step costs 0.01) before the dash; Pusher-v0, PusherPillar-v0 and their
+`Image`; Omni-v0 (in the trap, by force), OmniOpen-v0. Other combinations: give options to the classes.
 """
 
 from __future__ import annotations
