@@ -18,7 +18,8 @@ from typing import Any
 class Part:
     """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
 
-    A privileged part is known in training only: critics may see it, an actor never does.
+    A privileged part is known in training only: critics may see it, an actor never does. Where several agents act
+    (see `Spec.agents`), a part with a number is what that agent alone sees.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Part:
     shape: tuple[int, ...]
     image: bool = False
     privileged: bool = False
+    agent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class Spec:
     @property
     def obs_size(self) -> int:
         return self.obs[-1].stop if self.obs else 0
+
+    @property
+    def agents(self) -> int:
+        """How many agents the observation belongs to, choice k of the action being agent k's; 0 where it is nobody's
+        in particular."""
+        return len({p.agent for p in self.obs if p.agent is not None})
 
     @property
     def visible(self) -> tuple[Part, ...]:

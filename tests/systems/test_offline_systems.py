@@ -9,10 +9,16 @@ from typing import Any
 import pytest
 import torch
 from test_contracts import SPECS, batch_of, build, make_constant
+from worlds import name as name_of
+from worlds import recorded
 
+from actrix import registry
 from actrix.data.batches import Transitions
+from actrix.errors import ActrixError
 from actrix.rng import torch_stream
+from actrix.run.engine import compiled
 from actrix.run.learner import Learner
+from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import vector_spec
 
 
@@ -43,6 +49,70 @@ def test_bc_stays_within_the_box_however_the_data_pull() -> None:
         batch = batch_of(learner, 0)
         updated(learner, dataclasses.replace(batch, action=torch.full_like(batch.action, 5.0)), 200)
         assert learner.act(batch.obs, "mean").action.abs().max() <= 1.0
+
+
+def test_bc_goes_either_way_where_the_data_do() -> None:
+    """Past an obstacle, left or right: a Gaussian's best guess is to run into it; flow and diffusion find both ways."""
+    torch.manual_seed(0)
+    n = 2_048
+    side = torch.where(torch.rand(n, 1) < 0.5, -0.7, 0.7)
+    action = torch.cat((side, torch.full((n, 1), 0.4)), 1) + 0.08 * torch.randn(n, 2)
+    zero, flag = torch.zeros(n), torch.zeros(n, dtype=torch.bool)
+    batch = Transitions(zero[:, None], action, zero, zero[:, None], flag, flag)
+    ahead = torch.zeros(1_000, 1)
+    for actor in ("gaussian", "deterministic", "diffusion", "flow"):
+        learner: Any = build("bc", vector_spec(1, 2), actor=actor, rate=1e-2, hidden=(64, 64))
+        for i in range(600):
+            with torch_stream(0, "update", i):
+                learner.update(batch[torch.randint(n, (256,))])
+        with torch_stream(0, "act"):
+            x = learner.exploit(ahead)[0].action[:, 0]
+            sampled = learner.act(ahead).action[:, 0]
+        left, right, between = ((x < -0.25).float().mean(), (x > 0.25).float().mean(), (x.abs() < 0.25).float().mean())
+        if actor in ("gaussian", "deterministic"):
+            assert between == 1
+            assert (sampled.abs() < 0.25).float().mean() > 0.2, "nor does its noise find the ways"
+            continue
+        assert between < 0.08, actor
+        assert left.item() == pytest.approx(0.5, abs=0.15)
+        assert right.item() == pytest.approx(0.5, abs=0.15)
+        fixed = learner.act(ahead[:2], "mean").action[:, 0]
+        assert fixed[0] == fixed[1]
+        assert fixed[0].abs() > 0.25
+
+
+@pytest.mark.parametrize("actor", ["diffusion", "flow"])
+def test_bc_with_a_generative_actor_is_captured_saved_and_run(actor: str) -> None:
+    captured, eager = (build("bc", SPECS["box"], actor=actor) for _ in range(2))
+    update = compiled(captured.update, "eager")
+    for i in range(3):
+        batch = batch_of(eager, i)
+        for learner, step in ((captured, update), (eager, eager.update)):
+            with torch_stream(0, "update", i):
+                step(batch, learner.phase(i))
+    for name, value in eager.state().items():
+        torch.testing.assert_close(captured.state()[name], value, rtol=2e-4, atol=2e-5, msg=name)
+    entry = registry.load("bc")
+    config = entry.config(actor=actor, hidden=(16,), batch=16, denoising_steps=4)
+    env = name_of("box")
+    scores = []
+    for _ in range(2):
+        options = RunOptions(env=env, data=recorded(env), steps=20, eval_episodes=3, compile="no", threads=1)
+        trainer = Trainer.start("bc", options, config)
+        reports = list(trainer)
+        trainer.close()
+        assert reports[-1].evaluation is not None
+        scores.append(reports[-1].evaluation["scores"])
+    assert scores[0] == scores[1], "an evaluation draws from its own stream"
+
+
+@pytest.mark.parametrize("actor", ["diffusion", "flow"])
+def test_bc_refuses_a_generative_actor_where_there_is_none(actor: str) -> None:
+    for kind in ("unbounded box", "discrete"):
+        with pytest.raises(ActrixError, match="boxes with bounds"):
+            build("bc", SPECS[kind], actor=actor)
+    with pytest.raises(ActrixError, match="not 'flows'"):
+        build("bc", SPECS["box"], actor="flows")
 
 
 def test_td3_bc_does_not_care_for_the_scale_of_the_values() -> None:

@@ -17,7 +17,8 @@ class Action:
     """A decision for B observations."""
 
     action: Tensor  # [B, A] canonical
-    logp: Tensor | None = None  # [B] log-probability (density in canonical units) of the action
+    logp: Tensor | None = None  # [B] log-probability (density in canonical units) of the action; [B, N] of N agents'
+    condition: Tensor | None = None  # [B, E] what else was drawn for it, to be replayed (see `Actor.condition`)
 
 
 class Actor(nn.Module):
@@ -35,6 +36,21 @@ class Actor(nn.Module):
         from moment to moment (held noise, a recurrent state): `memory` is what the last call returned, None at first.
         """
         return self.act(obs, "sample", mask), memory
+
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide as the policy is judged and used, where each row is the next moment of one episode: in mode "mean",
+        unless an actor knows better (one with several modes samples). `memory` as in `explore`; None begins an episode.
+        """
+        return self.act(obs, "mean", mask), memory
+
+    def condition(self, obs: Tensor) -> Tensor | None:
+        """Draw what decisions are made under besides their observations [..., D] (the noise of a random graph):
+        [..., E], or None where there is no such thing.
+
+        A policy with a condition is a distribution given it: `act` returns it with the action, whoever stores actions
+        stores it too, and `evaluate(obs, action, mask, condition)` is given it again.
+        """
+        return None
 
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
         """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actrix.nets.encoder import Encoder
-from actrix.nets.mlp import MLP
+from actrix.nets.mlp import MLP, Linear
 from actrix.spec import Choices, Spec
 
 
@@ -105,3 +105,47 @@ class StateValue(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
+
+
+class ScaledValue(StateValue):
+    """V(s) = mean + std net(s), where mean and std are those of the targets so far: PopArt (van Hasselt et al. 2016).
+
+    `follow` moves the statistics and sets the last layer so that no value changes. What is learned is in units of std.
+    Statistics are the plain average of 1 / `rate` calls at first, and an exponential one after that; a rate of 0 leaves
+    mean 0 and std 1 for ever.
+    """
+
+    mean: Tensor
+    square: Tensor
+    calls: Tensor
+
+    def __init__(self, spec: Spec, hidden: Sequence[int], rate: float, activation: str = "tanh") -> None:
+        super().__init__(spec, hidden, activation)
+        self.rate = rate
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("square", torch.ones(()))
+        self.register_buffer("calls", torch.zeros(()))
+
+    @property
+    def std(self) -> Tensor:
+        return (self.square - self.mean.square()).clamp(min=1e-8).sqrt()
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.mean + self.std * super().forward(obs)
+
+    @torch.no_grad()
+    def follow(self, target: Tensor, mask: Tensor) -> None:
+        """Merge the targets [B, T] of the steps in the mask."""
+        if not self.rate:
+            return
+        weight = mask.to(target.dtype)
+        count = weight.sum().clamp(min=1)
+        before, scale = self.mean.clone(), self.std
+        self.calls += 1
+        share = torch.maximum(1 / self.calls, torch.full_like(self.calls, self.rate))
+        self.mean.lerp_((target * weight).sum() / count, share)
+        self.square.lerp_((target.square() * weight).sum() / count, share)
+        head = self.net.layers[-1]
+        assert isinstance(head, Linear)
+        head.bias.copy_((scale * head.bias + before - self.mean) / self.std)
+        head.weight.mul_(scale / self.std)

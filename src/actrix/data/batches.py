@@ -57,6 +57,9 @@ class Transitions(Batch):
     mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
+    valid: Tensor | None = (
+        None  # [B] bool: False where the data do not say what followed (see `data.chunks`); None: all
+    )
 
 
 @batch
@@ -66,13 +69,14 @@ class Steps(Batch):
 
     obs: Tensor  # [B, T, D] what the actor saw (normalised, if it normalises), or [B, T] tokens
     action: Tensor  # [B, T, A] canonical action, or [B, T] next token
-    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted
+    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted; [B, T, N] of each of N agents
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool
     truncated: Tensor  # [B, T] bool
     action_mask: Tensor  # [B, T] bool: steps where the actor decided something
     next_obs: Tensor | None = None  # [B, T, D]
     mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
+    condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
     group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
     advantage: Tensor | None = None  # [B, T] filled by credit

@@ -74,12 +74,13 @@ class Ranges:
     angle: float = math.pi / 2  # rad, largest angle of the first attitude (uniform among those)
     velocity: float = 1.0  # m/s, per axis
     spin: float = 1.0  # rad/s, per axis
+    rotors: float = 0.0  # relative to half of their largest speed, at which they turn
     guidance: float = 0.1  # probability of a start at the goal and level
 
     @staticmethod
     def still() -> Ranges:
         """No randomness at all: nominal constants, no disturbance, at rest at the goal."""
-        return Ranges(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, guidance=1.0)
+        return Ranges(*(0.0,) * 10, guidance=1.0)
 
 
 # --- dynamics ---------------------------------------------------------------------------------------------------
@@ -214,7 +215,8 @@ def begin(key: Tensor, ranges: Ranges) -> tuple[Tensor, Tensor]:
     up, around = wide[1], (2.0 * math.pi) * u[2]
     flat = (1.0 - up * up).clamp(min=0.0).sqrt()
     axis = torch.stack((flat * around.cos(), flat * around.sin(), up))
-    rpm = MAX_RPM * u[12:16] if ranges.guidance < 1 else torch.full_like(u[12:16], (1 + HOVER) / 2 * MAX_RPM)
+    level = 1.0 if ranges.guidance < 1 else 1.0 + HOVER
+    rpm = (0.5 * MAX_RPM) * (level + ranges.rotors * wide[12:16])
     state = torch.cat(
         (
             ranges.position * wide[3:6] * away,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from actrix.data.batches import Judged, Steps, counted, whole_groups
 from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
-from actrix.language.convert import make_model
+from actrix.language.convert import make_model, pretrained
 from actrix.language.evaluate import judge, pass_at_k
 from actrix.language.model import LanguageModel
 from actrix.language.sampler import Samples, Sampling, generate
@@ -326,8 +326,9 @@ class LanguageRegime:
                 misuse=True,
             )
         longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
-        if config.model.startswith("hf:"):
-            self.task = self.task.with_tokenizer(load_tokenizer(config.model[3:]))
+        path, _ = pretrained(config.model)
+        if path:
+            self.task = self.task.with_tokenizer(load_tokenizer(path))
             longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
         context = 1 << max(6, (longest + self.task.max_new + 16).bit_length())
         t = self.task.tokenizer

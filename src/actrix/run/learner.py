@@ -38,6 +38,7 @@ class Learner(nn.Module):
 
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
+    chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
@@ -58,7 +59,7 @@ class Learner(nn.Module):
         for name, (owned, rule) in groups.items():
             owned = [owned] if isinstance(owned, nn.Module) else owned
             parameters = [p for o in owned for p in ([o] if isinstance(o, nn.Parameter) else o.parameters())]
-            found[name] = (parameters, rule)
+            found[name] = ([p for p in parameters if p.requires_grad], rule)  # adapters leave the rest frozen
         self.optimiser = Optimiser(found)
 
     # -- learning -----------------------------------------------------------------------------------------------
@@ -109,6 +110,11 @@ class Learner(nn.Module):
         `memory` is what the last call gave back; None at the beginning and after a barrier, so it is never saved.
         """
         return self.actor.explore(self.perceive(obs), mask, memory)
+
+    @torch.no_grad()
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide as the policy is evaluated, one row per episode under way; `memory` is None as episodes begin."""
+        return self.actor.exploit(self.perceive(obs), mask, memory)
 
     # -- state --------------------------------------------------------------------------------------------------
 
