@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from actrix.actors.kinds import actor_of
+from actrix.actors.kinds import PROPOSING, actor_of
 from actrix.actors.optimised import Optimised
 from actrix.credit import bootstrap
 from actrix.critics.conservative import soft_maximum
@@ -52,7 +52,7 @@ from actrix.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
-    actor: str = "gaussian"  # gaussian, autoregressive, diffusion or flow
+    actor: str = "diffusion"  # gaussian, autoregressive, diffusion or flow
     denoising_steps: int = 5  # of a diffusion or flow, from noise to an action
     critic: str = "cal-ql"  # or iql
     proposals: int = 32  # drawn of the policy for each state (K)
@@ -93,7 +93,7 @@ class PARL(Learner):
             raise ActrixError(f"--critic is cal-ql or iql, not {c.critic!r}", misuse=True)
         self.critic = QEnsemble(spec, c.hidden, c.members, layer_norm=True)
         self.target_critic = tracked(self.critic, c.target_rate)
-        base = actor_of(c.actor, spec, c.hidden, c.denoising_steps)
+        base = actor_of(c.actor, spec, c.hidden, c.denoising_steps, c.proposals, PROPOSING)
         self.actor = Optimised(base, self.critic, c.proposals, c.keep, c.ascent, c.step, c.temperature)
         groups = {"critic": (self.critic, Adam(c.critic_rate)), "actor": (base, Adam(c.actor_rate))}
         if c.critic == "iql":
