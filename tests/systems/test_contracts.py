@@ -329,7 +329,7 @@ def test_ratio_is_one_before_the_first_update_of_every_round(slug: str, env: str
 def run(slug: str, env: str) -> Learner:
     small = {"hidden": (16,), "warmup": 20, "batch": 16, "capacity": 100, "horizon": 10, "envs": 3}
     small |= {"actor_width": 16, "critic_width": 16, "critic_hidden": (16,), "cells": 8, "offspring": 6, "climbers": 3}
-    small |= {"rollouts": 2, "critic_steps": 4, "climb_steps": 2}
+    small |= {"proposals": 4, "ascent": 2, "rollouts": 2, "critic_steps": 4, "climb_steps": 2}
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     config = entry.config(**{k: v for k, v in small.items() if k in known})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from actrix.nets.encoder import Encoder
@@ -54,3 +55,21 @@ class Actor(nn.Module):
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
         """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
         raise NotImplementedError
+
+    def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
+        """`count` proposals for every row, in [-1, 1]: [B, D] -> [B, count, A]. Mode "mean" has the same noise at every
+        call."""
+        raise NotImplementedError
+
+
+def fixed_uniform(count: int, size: int, like: Tensor) -> Tensor:
+    """The same well-spread numbers in (0, 1) at every call: [count, size] of the type and device of `like`.
+
+    The lattice of Roberts' sequence: multiples of 1/g, 1/g^2, ..., g^(size + 1) = g + 1, modulo 1.
+    """
+    g = 2.0
+    for _ in range(40):
+        g = (1.0 + g) ** (1.0 / (size + 1))
+    number = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
+    step = torch.tensor([g ** -(i + 1) for i in range(size)], dtype=torch.float64)
+    return ((0.5 + number * step) % 1.0).to(like)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actrix.actors.base import Action, Actor
+from actrix.actors.base import Action, Actor, fixed_uniform
 from actrix.actors.noise import held, zeta
 from actrix.nets.mlp import MLP
 from actrix.nets.unit import UnitNet
@@ -149,6 +149,14 @@ class Gaussian(Actor):
             return Action(mean)
         noise = torch.randn_like(mean)
         return Action(mean + self.log_std.exp() * noise, gaussian_logp(noise, self.log_std))
+
+    def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
+        mean = self(obs)[:, None].expand(-1, count, -1)
+        if mode == "mean":
+            noise = torch.special.ndtri(fixed_uniform(count, mean.shape[-1], mean))
+        else:
+            noise = torch.randn_like(mean)
+        return (mean + self.log_std.exp() * noise).clamp(-1.0, 1.0)
 
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""

@@ -33,6 +33,13 @@ class Value:
             return m.mean(0) - beta * m.std(0)
         raise ValueError(f"rule must be min, mean, max or bound, not {rule!r}")
 
+    def some(self, count: int) -> Value:
+        """`count` members drawn at random, without return (Chen et al. 2021, REDQ); all, if there are no more."""
+        if count >= len(self.members):
+            return self
+        pick = torch.rand(len(self.members), device=self.members.device).topk(count).indices
+        return Value(self.members[pick])
+
     def of(self, action: Tensor) -> Value:
         """Of all choices, those taken: members [E, B, C], action [B, 1] -> members [E, B]."""
         return Value(self.members.gather(-1, action.expand(len(self.members), *action.shape))[..., 0])
@@ -54,14 +61,20 @@ class QEnsemble(nn.Module):
         )
 
     def forward(self, obs: Tensor, action: Tensor) -> Value:
-        return Value(self.net(torch.cat((self.encoder(obs), action), -1))[..., 0])
+        """obs [B, D]; action [B, A] -> members [E, B], or K actions for each row [B, K, A] -> members [E, B, K]."""
+        return self._judge(self.encoder(obs), action)
 
     def frozen(self, obs: Tensor, action: Tensor, first: int | None = None) -> Value:
         """The same with a gradient for the action only: what an actor climbs. Saves the work of the others.
 
         `first`: only so many of the critics."""
-        features = self.encoder(obs).detach()
-        return Value(self.net(torch.cat((features, action), -1), frozen=True, first=first)[..., 0])
+        return self._judge(self.encoder(obs).detach(), action, True, first)
+
+    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False, first: int | None = None) -> Value:
+        if action.ndim == features.ndim:
+            return Value(self.net(torch.cat((features, action), -1), frozen=frozen, first=first)[..., 0])
+        rows = torch.cat((features[:, None].expand(-1, action.shape[1], -1), action), -1).flatten(0, 1)
+        return Value(self.net(rows, frozen=frozen, first=first)[..., 0].unflatten(-1, action.shape[:2]))
 
 
 class DiscreteQ(nn.Module):
