@@ -99,6 +99,13 @@ class Spec:
         """The same task for a network whose rows end in `size` further numbers: a goal, a descriptor, a skill."""
         return replace(self, obs=(*self.obs, Part("context", self.obs_size, self.obs_size + size, (size,))))
 
+    def chunked(self, length: int) -> Spec:
+        """The same task for a network that sees `length` actions in a row as one. Boxes only."""
+        assert isinstance(self.action, Box)
+        bounds = (None if b is None else b * length for b in (self.action.low, self.action.high))
+        size = length * self.action.size
+        return replace(self, action=Box(size, (size,), *bounds))
+
     @property
     def action_size(self) -> int:
         """Width of a canonical action row."""

@@ -106,11 +106,12 @@ class StateValue(nn.Module):
         hidden: Sequence[int] = (),
         activation: str = "tanh",
         orthogonal: bool = True,
+        layer_norm: bool = False,
         net: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(spec.for_critic(), raw=net is not None)
-        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
+        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal, layer_norm=layer_norm)
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
