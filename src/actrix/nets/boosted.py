@@ -27,6 +27,7 @@ from actrix.spec import Spec
 
 MOST_TESTS = 2**15  # candidates of one split, in all: observations with many columns (images) get fewer quantiles
 REFIT_ROWS = 1024  # rows that a compression looks at
+BLOCK = 64  # slots are walked through by so many
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Boosted(nn.Module):
     feature: Tensor
     threshold: Tensor
     rates: Tensor
-    tested: Tensor
+    offset: Tensor
 
     def __init__(self, spec: Spec, outputs: Sequence[Outputs], growth: Growth, recent: int = 1) -> None:
         super().__init__()
@@ -93,15 +94,15 @@ class Boosted(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))  # trees in use
         self.register_buffer("start", torch.zeros((), dtype=torch.int64))  # of them, those of the last `begin`
         self.register_buffer("lost", torch.zeros(()))  # by the last compression: error / spread of what was replaced
+        self.register_buffer("offset", torch.arange(growth.capacity), persistent=False)
         self.register_buffer("rates", torch.cat([torch.full((o.size,), o.rate) for o in outputs]), persistent=False)
 
     # -- what the trees say -------------------------------------------------------------------------------------
 
     def forward(self, rows: Tensor) -> Tensor:
         # a graph walks through all slots (those not in use say 0), since it may not depend on how many are in use
-        live = self.growth.capacity if torch.compiler.is_compiling() else int(self.count)
-        said = self._said(rows, self.feature[:live], self.threshold[:live], self.leaves[:live])
-        return self.bias + said
+        live = self.growth.capacity if torch.compiler.is_compiling() else BLOCK * (int(self.count) // BLOCK + 1)
+        return self.bias + self._said(rows, self.feature[:live], self.threshold[:live], self.leaves[:live])
 
     @torch.no_grad()
     def begin(self, rows: Tensor) -> Tensor:
@@ -116,27 +117,28 @@ class Boosted(nn.Module):
 
     def _said(self, rows: Tensor, feature: Tensor, threshold: Tensor, leaves: Tensor) -> Tensor:
         flat = rows.reshape(-1, rows.shape[-1]).to(threshold.dtype)
-        n = len(feature)
-        parts = 1 if torch.compiler.is_compiling() else -(-n * len(flat) // 2**22)  # a few MB at a time
-        found = []
-        for part in flat.chunk(max(parts, 1)) if parts > 1 else (flat,):
-            leaf = self._leaf(part, feature, threshold) + 2**self.growth.depth * torch.arange(n, device=flat.device)
-            found.append(F.embedding(leaf, leaves.flatten(0, 1)).sum(1))
-        return torch.cat(found).unflatten(0, rows.shape[:-1])
+        table = leaves.flatten(0, 1)
+        offset = self.offset[: feature.shape[0]] * leaves.shape[1]
+        # a few MB at a time
+        parts = 1 if torch.compiler.is_compiling() else math.ceil(feature.shape[0] * flat.shape[0] / 2**20)
+        pieces = flat.chunk(parts) if parts > 1 else (flat,)
+        found = [F.embedding(self._leaf(x, feature, threshold) + offset, table).sum(1) for x in pieces]
+        whole = torch.cat(found) if parts > 1 else found[0]
+        return whole if rows.ndim == 2 else whole.unflatten(0, rows.shape[:-1])
 
     def _leaf(self, rows: Tensor, feature: Tensor, threshold: Tensor) -> Tensor:
         """Which leaf of each tree a row [B, D] falls into: [B, K] int64."""
+        place = (rows.index_select(1, feature[:, 0]) > threshold[:, 0]).to(torch.int64)
         if self.growth.oblivious:
-            place = torch.zeros(len(rows), len(feature), dtype=torch.int64, device=rows.device)
-            for level in range(self.growth.depth):
-                place = 2 * place + (rows[:, feature[:, level]] > threshold[:, level])
+            for level in range(1, self.growth.depth):
+                place = 2 * place + (rows.index_select(1, feature[:, level]) > threshold[:, level])
             return place
-        trees = torch.arange(len(feature), device=rows.device)
-        node = torch.zeros(len(rows), len(feature), dtype=torch.int64, device=rows.device)  # in heap order
-        for _ in range(self.growth.depth):
-            above = rows.gather(1, feature[trees, node]) > threshold[trees, node]
-            node = 2 * node + 1 + above
-        return node - (2**self.growth.depth - 1)
+        offset = self.offset[: feature.shape[0]] * feature.shape[1]
+        for level in range(1, self.growth.depth):
+            node = offset + 2**level - 1 + place  # in heap order
+            column, bound = (F.embedding(node, t.reshape(-1, 1)).squeeze(-1) for t in (feature, threshold))
+            place = 2 * place + (rows.gather(1, column) > bound)
+        return place
 
     # -- growing ------------------------------------------------------------------------------------------------
 
