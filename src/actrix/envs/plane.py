@@ -389,7 +389,7 @@ class PointMazes(Plane):
     def advance(self, action: Array) -> tuple[Array, npt.NDArray[np.bool_], dict[str, Any]]:
         self.steer(action)
         there = self.arrived(0)
-        return there - self.toll, there, {"success": there}
+        return there.astype(np.float64) - self.toll, there, {"success": there}
 
 
 class Pushers(Plane):
