@@ -57,7 +57,7 @@ class Config:
     discount: float = 0.99  # per environment step
     decay: float = 0.95  # lambda of generalised advantage estimation
     clip: float = 0.2  # bound on the change of a probability ratio (ppo)
-    value_weight: float = 0.5  # weight of the value loss
+    value_weight: float = 0.87  # weight of the value loss
     entropy_weight: float = 0.0  # weight of the entropy bonus, per nat
     log_std: float = -2.0  # initial log standard deviation of continuous actions, in canonical actions
     log_std_rate: float = 1.7e-3  # Adam learning rate of it
