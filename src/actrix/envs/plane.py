@@ -479,7 +479,7 @@ class Omni(Alone):
     @property
     def descriptor_space(self) -> gym.spaces.Box:
         """Of `info["descriptor"]`."""
-        return self.plane.descriptor_space  # type: ignore[attr-defined, no-any-return]
+        return self.plane.descriptor_space  # type: ignore[attr-defined]
 
 
 KINDS: dict[str, dict[str, str]] = {

@@ -166,8 +166,10 @@ class ProcessWorlds(Worlds):
         ended = (terminated | truncated)[:, None]
         if self.descriptor_space is not None and ended.any():
             descriptor = np.where(ended, arrays["descriptor"], np.float32(np.nan))
-        masks = (mask, next_mask) if masked else (None, None)
-        return Outcome(obs, next_obs, reward, terminated, truncated, valid, *masks, descriptor=descriptor)
+        out = Outcome(obs, next_obs, reward, terminated, truncated, valid, descriptor=descriptor)
+        if masked:
+            out.mask, out.next_mask = mask, next_mask
+        return out
 
     def close(self) -> None:
         for pipe in self._pipes:
