@@ -16,6 +16,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from actrix import api, registry
 from actrix.envs.worlds import VectorWorlds
 from actrix.errors import ActrixError
+from actrix.evaluate.episodes import episode_seed
+from actrix.evaluate.report import write_report
+from actrix.rng import seed_of
 from actrix.run.population import Brood, PopulationFeed, QualityDiversity
 from actrix.run.trainer import RunOptions, Trainer
 
@@ -285,12 +288,20 @@ def test_a_run_from_the_command_line_to_its_report(tmp_path: Path) -> None:
     result = api.train("dcg-map-elites", env="Walk-v0", folder=folder, quiet=True, steps=200, threads=1, **settings)
     assert result.evaluation["mean"] > 0
     assert len(api.evaluate(folder, 3)["scores"]) == 3
+    archive = Trainer.resume(folder)
+    learner: Any = archive.learner
+    archive.close()
+    for cell in learner.archive.filled.tolist():
+        place = learner.archive.descriptor[cell].tolist()
+        found = api.evaluate(folder, 2, descriptor=[value + 1e-4 for value in place])
+        assert found["descriptor"] == place
+        flat = learner.archive.genotype[cell]
+        seeds = [episode_seed(seed_of(0, "evaluation"), i) for i in range(2)]
+        assert found["scores"] == pytest.approx([alone(learner, flat, seed)[0] for seed in seeds], rel=1e-5)
+    with pytest.raises(ActrixError, match="--descriptor has 1 numbers, not 2"):
+        api.evaluate(folder, 2, descriptor=[0.5])
     assert api.load(folder).act(np.zeros(3, np.float32)).shape == (2,)
-    from actrix.evaluate.report import write_report
-
     text = write_report([folder], tmp_path / "report.html").read_text()
-    trainer = Trainer.resume(folder)
-    filled = int((trainer.learner.archive.fitness > -torch.inf).sum())  # type: ignore[union-attr, operator]
-    trainer.close()
+    filled = len(learner.archive.filled)
     assert text.count('class="cell"') == filled
     assert text.count('class="cell none"') == 16 - filled

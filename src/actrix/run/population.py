@@ -11,7 +11,7 @@ A learner without gradients does only the second. The budget counts the environm
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,6 +219,18 @@ class QualityDiversity(Learner):
     @torch.no_grad()
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         return Action(self.policies(self.archive.champion, self.perceive(obs)[None])[0])
+
+    def focus(self, descriptor: Sequence[float]) -> list[float]:
+        """Let the elite nearest to `descriptor` (parts of its range, in [0, 1]) act from now on; returns its own."""
+        archive, filled = self.archive, self.archive.filled
+        if len(descriptor) != self.spec.descriptor:
+            raise ActrixError(f"--descriptor has {len(descriptor)} numbers, not {self.spec.descriptor}", misuse=True)
+        if not len(filled):
+            raise ActrixError("the archive is empty", "train for at least a round first")
+        away = archive.descriptor[filled] - torch.tensor(descriptor)
+        nearest = filled[away.square().sum(1).argmin()]
+        archive.champion.copy_(archive.genotype[nearest][None])
+        return [float(value) for value in archive.descriptor[nearest]]
 
     def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
         return self.act(obs), memory
