@@ -142,7 +142,7 @@ def read_run(folder: Path) -> RunRecord:
         trace
         for path in sorted((folder / "traces").glob("*.jsonl"))
         for trace in read_lines(path, problems)
-        if isinstance(trace.get("tokens"), list)
+        if isinstance(trace.get("tokens"), list) or isinstance(trace.get("messages"), list)
     ]
     return RunRecord(folder, config, lines, timing, traces, _shots(folder / "rollout", problems), problems)
 

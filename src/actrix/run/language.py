@@ -77,8 +77,12 @@ class LanguageLearner(Learner):
 
     def imitation(self, steps: Steps) -> Losses:
         """Supervised loss on the masked tokens, at temperature 1: the warm start of every language system."""
-        logp = self.actor.log_prob(steps.obs, steps.length)
-        return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
+        return Losses(imitate=self.imitation_of(self.actor, steps))
+
+    def imitation_of(self, model: LanguageModel, steps: Steps) -> Tensor:
+        """The same of any model."""
+        logp = model.log_prob(steps.obs, steps.length)
+        return reduce(-logp, steps.action_mask, "token", steps.total)
 
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
         """n answers to each problem, problem after problem: what was said after it in n plays, at temperature 1.
