@@ -220,9 +220,13 @@ class PromptFeed(LanguageFeed):
         seed = seed_of(self.seed, "speak", progress.steps)
         traces = learner.play(task, prompts, seed, config.group, config.temperature)
         steps, places = rows(traces, program_of(task).role, task.tokenizer.pad)
-        verdicts = [v for trace in traces for v in trace.verdicts.values()]
-        correct = float(np.mean([v.correct for v in verdicts]))
-        progress.episodes.append((progress.steps + 1, correct, int(steps.action_mask.sum())))
+        worth = [
+            task.value(prompt, trace.said(task.tokenizer, leaf), verdict)
+            for prompt, trace in zip(prompts, traces)
+            for leaf in trace.leaves()
+            for verdict in [next(trace.verdicts[i] for i in reversed(trace.path(leaf)) if i in trace.verdicts)]
+        ]
+        progress.episodes.append((progress.steps + 1, float(np.mean(worth)), int(steps.action_mask.sum())))
 
         def report(credited: Steps) -> list[dict[str, Any]]:
             return told(traces, places, credited, task, progress.steps + 1)
