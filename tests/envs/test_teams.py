@@ -32,7 +32,9 @@ class Relay(ParallelEnv):
 
     metadata = {"name": "relay", "render_modes": [], "is_parallelizable": True}
 
-    def __init__(self, how: str = "terminated", length: int = 3, masks: str = "", gone: int | None = 1, **_: Any) -> None:
+    def __init__(
+        self, how: str = "terminated", length: int = 3, masks: str = "", gone: int | None = 1, **_: Any
+    ) -> None:
         self.possible_agents = ["zoe", "yan", "abe"]  # not in the order of their names
         self.how, self.length, self.masks, self.leaver = how, length, masks, gone
         self.state_space = spaces.Box(-9, 9, (2,), np.float32)

@@ -65,8 +65,8 @@ def tree() -> Trace:
 
 def test_a_shared_message_is_trained_in_one_row_and_each_message_by_its_place() -> None:
     trace = tree()
-    trace.judge(1, Verdict(0.25, {"correct": 0.0}))
-    trace.judge(4, Verdict(None, {}))
+    trace.reward(1, 0.25)
+    trace.reward(4, None)
     steps, places = rows([trace, tree()], "actor", PAD)
     assert steps.obs.tolist()[0] == [5, 6, 7, 8, 2, 10, 11, 12]
     assert steps.action_mask.tolist()[0] == [False, False, True, True, False, False, False, True]
@@ -95,6 +95,7 @@ def test_a_shared_message_is_trained_in_one_row_and_each_message_by_its_place() 
 def test_traces_are_only_added_to() -> None:
     trace = tree()
     trace.judge(1, Verdict(1.0, {"correct": 1.0}))
+    trace.reward(1, 1.0)
     for wrong in (lambda: trace.judge(1, Verdict(0.0, {})), lambda: trace.reward(1, 2.0)):
         with pytest.raises(ActrixError, match="only added to"):
             wrong()
@@ -237,13 +238,14 @@ def test_a_tree_is_shown_with_roles_parents_verdicts_and_credit() -> None:
     trace = Trace(tokens("guess :"))
     a = trace.add(Message(0, "actor", tuple(tokens("is it loud ?")), (-1.0,) * 4))
     trace.judge(a, Verdict(0.5, {"correct": 0.0}, "why"))
+    trace.reward(a, 0.5)
     trace.add(Message(a, "critic", tuple(tokens("no ?")), (0.0, -1.0), given=1))
     trace.add(Message(a, "critic", tuple(tokens("yes ?")), (-1.0, -1.0)))
     found = shown(trace, task.tokenizer, 3, {2: [0.0, 0.5]})
     assert [(m["role"], m["parent"]) for m in found["messages"]] == [("actor", -1), ("critic", 0), ("critic", 0)]
     assert found["messages"][0]["verdict"] == "why"
     assert found["messages"][1]["tokens"] == [
-        {"text": "no", "advantage": 0.0, "logp": 0.0, "action": False},
+        {"text": "no ", "advantage": 0.0, "logp": 0.0, "action": False},
         {"text": "?", "advantage": 0.5, "logp": -1.0, "action": True},
     ]
     assert found["score"] == 0.5

@@ -23,7 +23,9 @@ PARENTS = {
 class TableTeam:
     """R joint policies of agents with C options each; `logits[n]` is [R, C for every parent .., C]."""
 
-    def __init__(self, payoff: Tensor, parents: Sequence[Sequence[int]], starts: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, payoff: Tensor, parents: Sequence[Sequence[int]], starts: int, generator: torch.Generator
+    ) -> None:
         """payoff: [C] * agents. Parents come before their children. Logits start as N(0, 1)."""
         self.payoff, self.parents, self.options = payoff, parents, payoff.shape[0]
         self.logits = [

@@ -83,7 +83,9 @@ class Answer:
         traces = opened(task, prompts)
         answers = players[self.role].answer([(t, 0) for t in traces], self.role, seed, copies)
         for i, (trace, index) in enumerate(answers):
-            trace.judge(index, task.verify(prompts[i // copies], trace.said(task.tokenizer, index)))
+            verdict = task.verify(prompts[i // copies], trace.said(task.tokenizer, index))
+            trace.judge(index, verdict)
+            trace.reward(index, verdict.score)
         return traces
 
     def lessons(self, task: Task, n: int, seed: int, slips: float) -> list[Trace]:
@@ -110,10 +112,10 @@ class Dialogue:
             for (trace, index), (prompt, partner) in zip(said, partners):
                 reply = partner.hear(task.tokenizer.decode(trace[index].tokens))
                 answer = trace.add(Message(index, self.other, tuple(task.tokenizer.encode(reply.text))))
+                trace.reward(index, reply.reward)
                 if reply.over:
-                    trace.judge(index, task.verify(prompt, trace.said(task.tokenizer, answer)), reply.reward)
+                    trace.judge(index, task.verify(prompt, trace.said(task.tokenizer, answer)))
                 else:
-                    trace.reward(index, reply.reward)
                     places.append((trace, answer))
                     going.append((prompt, partner))
             partners, turn = going, turn + 1
@@ -141,40 +143,45 @@ class Refine:
 
     role: str = "actor"
     critic: str = "critic"
+    reviser: str = "reviser"  # the player who revises, as `role`
     rounds: int = 1
 
     def play(self, task: Task, prompts: Sequence[Prompt], players: Players, seed: int, copies: int = 1) -> list[Trace]:
         traces = self.attempt(task, prompts, players, seed)
-        self.review(task, prompts, traces, players, seed, copies)
+        places = [(trace, leaf) for trace in traces for leaf in trace.leaves()]
+        for turn in range(self.rounds):
+            critiques = self.criticise(task, places, players, seed_of(seed, "critique", turn), 1 if turn else copies)
+            places = self.revise(task, prompts, traces, critiques, players, seed_of(seed, "revision", turn))
         return traces
 
     def attempt(self, task: Task, prompts: Sequence[Prompt], players: Players, seed: int) -> list[Trace]:
-        """First answers only."""
+        """First answers."""
         return Answer(self.role).play(task, prompts, players, seed_of(seed, "attempt"))
 
-    def review(
-        self,
-        task: Task,
-        prompts: Sequence[Prompt],
-        traces: Sequence[Trace],
-        players: Players,
-        seed: int,
-        copies: int = 1,
-    ) -> None:
-        """Goes on from first answers, in place."""
+    def criticise(self, task: Task, places: Sequence[At], players: Players, seed: int, copies: int) -> list[At]:
+        """Critiques of answers that have a verdict: they are rewarded by whoever trains the critic."""
         assert isinstance(task, Reviews)
-        cue, again = (task.tokenizer.encode(task.cues[of]) for of in ("critique", "revision"))
-        places: list[At] = [(trace, leaf) for trace in traces for leaf in trace.leaves()]
-        owner = {id(trace): prompt for trace, prompt in zip(traces, prompts)}
-        for turn in range(self.rounds):
-            n = 1 if turn else copies
-            critiques = players[self.critic].answer(places, self.critic, seed_of(seed, "critique", turn), n, cue)
-            for trace, index in critiques:
-                answer = trace.verdicts[trace[index].parent]
-                trace.judge(index, task.review(answer.correct, chosen(task, trace, index)))
-            places = players[self.role].answer(critiques, self.role, seed_of(seed, "revision", turn), 1, again)
-            for trace, index in places:
-                trace.judge(index, task.verify(owner[id(trace)], chosen(task, trace, index)))
+        cue = task.tokenizer.encode(task.cues["critique"])
+        critiques = players[self.critic].answer(places, self.critic, seed, copies, cue)
+        for trace, index in critiques:
+            answer = trace.verdicts[trace[index].parent]
+            trace.judge(index, task.review(answer.correct, chosen(task, trace, index)))
+        return critiques
+
+    def revise(
+        self, task: Task, prompts: Sequence[Prompt], traces: Sequence[Trace], critiques: Sequence[At],
+        players: Players, seed: int,
+    ) -> list[At]:  # fmt: skip
+        """One answer to each critique."""
+        assert isinstance(task, Reviews)
+        cue = task.tokenizer.encode(task.cues["revision"])
+        of = {id(trace): prompt for trace, prompt in zip(traces, prompts)}
+        revised = players[self.reviser].answer(critiques, self.role, seed, 1, cue)
+        for trace, index in revised:
+            verdict = task.verify(of[id(trace)], chosen(task, trace, index))
+            trace.judge(index, verdict)
+            trace.reward(index, verdict.score)
+        return revised
 
     def lessons(self, task: Task, n: int, seed: int, slips: float) -> list[Trace]:
         """For the actor: half of them first answers, half revisions after a critique."""

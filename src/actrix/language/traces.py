@@ -63,17 +63,15 @@ class Trace:
         self._children[message.parent].append(len(self) - 1)
         return len(self) - 1
 
-    def judge(self, index: int, verdict: Verdict, reward: float | None = None) -> None:
-        """Records a verdict on a message, and its reward (default: the score; NaN where there is none)."""
+    def judge(self, index: int, verdict: Verdict) -> None:
+        """Records a verdict on a message."""
         if index in self.verdicts:
             raise ActrixError(f"message {index} has a verdict already: traces are only added to")
         self.verdicts[index] = verdict
-        if reward is None:
-            reward = math.nan if verdict.score is None else verdict.score
-        self.reward(index, reward)
 
-    def reward(self, index: int, value: float) -> None:
-        """Records the reward of a message."""
+    def reward(self, index: int, value: float | None) -> None:
+        """Records the reward of a message. None, no verdict, becomes NaN, and is left out of baselines."""
+        value = math.nan if value is None else value
         if index in self.rewards:
             raise ActrixError(f"message {index} has a reward already: traces are only added to")
         self.rewards[index] = value
@@ -212,14 +210,18 @@ def shown(
     def told(index: int) -> dict[str, Any]:
         message = trace[index]
         drawn, credit = bool(message.logp), advantages.get(index)
+        pieces = [tokenizer.decode([token]) for token in message.tokens]
+        # where tokens are words, the spaces between them belong to none
+        words = list(filter(None, pieces))
+        gap = " " if len(words) > 1 and tokenizer.decode(message.tokens) == " ".join(words) else ""
         tokens = [
             {
-                "text": tokenizer.decode([token]) or "⏎",
+                "text": (piece or "⏎") + gap * (i + 1 < len(pieces)),
                 "advantage": 0.0 if credit is None else float(credit[i]),
                 "logp": message.logp[i] if drawn else 0.0,
                 "action": drawn and i >= message.given,
             }
-            for i, token in enumerate(message.tokens)
+            for i, piece in enumerate(pieces)
         ]
         verdict = trace.verdicts.get(index)
         found: dict[str, Any] = {"tokens": tokens}
@@ -236,6 +238,9 @@ def shown(
         reward = trace.rewards.get(index)
         message = trace[index]
         about = {"role": message.role, "parent": order.index(message.parent) - 1, **told(index)}
+        before = [i for i in trace.path(index)[:-1] if trace[i].role == message.role]
+        if message.given and before:  # (a turn of a conversation has no cue)
+            about["revises"] = order.index(before[-1]) - 1
         if reward is not None and not math.isnan(reward):
             about["reward"] = reward
         messages.append(about)

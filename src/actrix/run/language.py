@@ -77,8 +77,12 @@ class LanguageLearner(Learner):
 
     def imitation(self, steps: Steps) -> Losses:
         """Supervised loss on the masked tokens, at temperature 1: the warm start of every language system."""
-        logp = self.actor.log_prob(steps.obs, steps.length)
-        return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
+        return Losses(imitate=self.imitation_of(self.actor, steps))
+
+    def imitation_of(self, model: LanguageModel, steps: Steps) -> Tensor:
+        """The same of any model."""
+        logp = model.log_prob(steps.obs, steps.length)
+        return reduce(-logp, steps.action_mask, "token", steps.total)
 
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
         """n answers to each problem, problem after problem: what was said after it in n plays, at temperature 1.
@@ -216,9 +220,13 @@ class PromptFeed(LanguageFeed):
         seed = seed_of(self.seed, "speak", progress.steps)
         traces = learner.play(task, prompts, seed, config.group, config.temperature)
         steps, places = rows(traces, program_of(task).role, task.tokenizer.pad)
-        verdicts = [v for trace in traces for v in trace.verdicts.values()]
-        correct = float(np.mean([v.correct for v in verdicts]))
-        progress.episodes.append((progress.steps + 1, correct, int(steps.action_mask.sum())))
+        worth = [
+            task.value(prompt, trace.said(task.tokenizer, leaf), verdict)
+            for prompt, trace in zip(prompts, traces)
+            for leaf in trace.leaves()
+            for verdict in [next(trace.verdicts[i] for i in reversed(trace.path(leaf)) if i in trace.verdicts)]
+        ]
+        progress.episodes.append((progress.steps + 1, float(np.mean(worth)), int(steps.action_mask.sum())))
 
         def report(credited: Steps) -> list[dict[str, Any]]:
             return told(traces, places, credited, task, progress.steps + 1)
