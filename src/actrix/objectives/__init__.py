@@ -41,6 +41,24 @@ def clipped(
     return -torch.minimum(ratio * advantage, bounded * advantage)
 
 
+def clipped_value(
+    value: Tensor, target: Tensor, before: Tensor, clip: float | None = None, delta: float | None = None
+) -> Tensor:
+    """Half the squared error of a value, any shape, and the larger of it and that of the value brought to within
+    `clip` of `before`, the value of when the experience was made: PPO's clipped value loss. None does not clip.
+
+    delta: errors beyond it count linearly (Huber); None never.
+    """
+
+    def half_square(x: Tensor) -> Tensor:
+        return 0.5 * (x - target).square() if delta is None else F.huber_loss(x, target, reduction="none", delta=delta)
+
+    error = half_square(value)
+    if clip is None:
+        return error
+    return torch.maximum(error, half_square(before + (value - before).clamp(-clip, clip)))
+
+
 def policy_gradient(logp: Tensor, advantage: Tensor) -> Tensor:
     """-A log pi per step: the likelihood-ratio gradient (Williams 1992)."""
     return -logp * advantage
