@@ -188,6 +188,22 @@ def test_chunks_are_learned_played_evaluated_and_collected(tmp_path: Path) -> No
     assert made["episodes"] == 4
 
 
+def test_a_trained_policy_is_guided_otherwise() -> None:
+    learner = known(guide="none")
+    plain = acted(learner)
+    learner.configure(guide="clean", guidance=0.3)
+    assert torch.equal(acted(learner), acted(known(guidance=0.3)))
+    learner.configure(guide="none")
+    assert torch.equal(acted(learner), plain)
+    learner.configure(samples=4)
+    with pytest.raises(ActrixError, match="kept for 1 proposals, not for 4"):
+        learner.act(torch.zeros(2, 1), "mean")
+    with pytest.raises(ActrixError, match="chunk"):
+        learner.configure(chunk=2)
+    with pytest.raises(ActrixError, match="not 'best'"):
+        learner.configure(guide="best")
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ActrixError, match="not 'cleann'") as caught:
         build("qgf", SPECS["box"], guide="cleann")

@@ -81,6 +81,12 @@ class Generative(Actor):
         """`count` proposals for every row, in [-1, 1]: [B, D] -> [B, count, A]. Mode "mean" has fixed noise."""
         rows = obs if count == 1 else obs[:, None].expand(-1, count, -1).flatten(0, 1)
         if mode == "mean":
+            if count > len(self.latents):
+                raise ActrixError(
+                    f"noise is kept for {len(self.latents)} proposals, not for {count}",
+                    "act in mode sample, or make the actor for as many",
+                    misuse=True,
+                )
             noise = self.latents[:count].expand(obs.shape[0], count, self.size).flatten(0, 1)
         else:
             noise = torch.randn(rows.shape[0], self.size, device=obs.device)

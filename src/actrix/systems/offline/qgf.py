@@ -14,7 +14,8 @@ as critics know nothing of noisy actions. Actions are chunks of H steps, played 
 `guide` chooses among what the paper compares, all on the same trained networks: none; noisy, g = d Q' / d a_t at a_t
 itself (QFQL); jacobian, through b; bptt, through all the steps that are left; ascent, steps on Q' from the finished
 action. With samples > 1 the best of so many is taken, by min_i Q'_i. (Robust-Q, with a critic of noisy actions that has
-to be trained, is not here.) The best `guidance` depends on the scale of the rewards.
+to be trained, is not here.) The best `guidance` depends on the scale of the rewards; `configure` changes it, and the
+guide, in a trained learner.
 
 A chunk that the data cut off before its end has weight 0; one in which the episode terminates is whole, as nothing
 follows (in the paper's code it has weight 0 as well). Guided policies cannot be exported: they take gradients.
@@ -24,7 +25,8 @@ Source: Test-Time Gradient Guidance of Flow Policies in Reinforcement Learning (
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ from actrix.actors.generative import Generative, ObsGuide
 from actrix.credit import bootstrap
 from actrix.critics.values import QEnsemble, StateValue
 from actrix.data.batches import Transitions
-from actrix.errors import ActrixError
+from actrix.errors import ActrixError, unknown
 from actrix.nets.processes import Flow
 from actrix.nets.targets import tracked
 from actrix.objectives import expectile, regression
@@ -44,6 +46,7 @@ from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
 from actrix.spec import Spec
 
+ACTING = ("guide", "guidance", "samples", "ascent_steps", "ascent_size")
 GUIDES = ("clean", "noisy", "jacobian", "bptt", "ascent", "none")
 
 
@@ -71,8 +74,7 @@ class QGF(Learner):
 
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)
-        if config.guide not in GUIDES:
-            raise ActrixError(f"--guide is {', '.join(GUIDES)}, not {config.guide!r}", misuse=True)
+        self.configure()
         self.chunk = config.chunk
         flow, whole = Flow(grid=config.denoising_steps), spec.chunked(config.chunk)
         self.actor = Generative(
@@ -104,6 +106,15 @@ class QGF(Learner):
 
     def after_step(self, phase: Hashable = None) -> None:
         self.target_critic.follow()
+
+    def configure(self, **settings: Any) -> None:
+        """Act otherwise from now on, with the same networks: guide, guidance, samples, ascent_steps, ascent_size."""
+        for name in settings:
+            if name not in ACTING:
+                raise unknown("setting of acting", name, ACTING)
+        self.config = replace(self.config, **settings)
+        if self.config.guide not in GUIDES:
+            raise ActrixError(f"--guide is {', '.join(GUIDES)}, not {self.config.guide!r}", misuse=True)
 
     # -- acting -------------------------------------------------------------------------------------------------
 
