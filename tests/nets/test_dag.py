@@ -66,7 +66,7 @@ def test_random_graphs_are_uniform() -> None:
     counts = torch.unique(order, dim=0, return_counts=True)[1]
     assert len(counts) == 6
     assert (counts / 4000 - 1).abs().max() < 0.08
-    assert adjacency.mean((0)).sum().item() == pytest.approx(3 * 0.5, abs=0.03)
+    assert adjacency.mean(0).sum().item() == pytest.approx(3 * 0.5, abs=0.03)
     assert dag.density(x)[0] == 0.5
 
 

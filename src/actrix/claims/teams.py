@@ -1,6 +1,6 @@
 """Teams in a table: joint policies over a Bayesian network in a game of one step, with exact gradients.
 
-pi(a) = prod_n pi_n(a_n | a_P(n)), a softmax of logits for every choice of the parents P(n). Then (2306.01920, theorem 1)
+pi(a) = prod_n pi_n(a_n | a_P(n)), a softmax of logits for every choice of the parents P(n). Then (2306.01920)
 
     dJ / d logits_n[a_P, a_n] = pi(a_P) pi_n(a_n | a_P) (Q_n(a_P, a_n) - V_n(a_P)),
 
@@ -23,7 +23,9 @@ PARENTS = {
 class TableTeam:
     """R joint policies of agents with C options each; `logits[n]` is [R, C for every parent .., C]."""
 
-    def __init__(self, payoff: Tensor, parents: Sequence[Sequence[int]], starts: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, payoff: Tensor, parents: Sequence[Sequence[int]], starts: int, generator: torch.Generator
+    ) -> None:
         """payoff: [C] * agents. Parents come before their children. Logits start as N(0, 1)."""
         self.payoff, self.parents, self.options = payoff, parents, payoff.shape[0]
         self.logits = [
