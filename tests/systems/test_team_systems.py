@@ -117,7 +117,7 @@ def test_a_team_learns_to_say_the_same(slug: str) -> None:
     config = registry.load(slug).config(
         hidden=(32, 32), envs=32, horizon=4, epochs=5, actor_rate=5e-3, critic_rate=5e-3, entropy_weight=0.003
     )
-    options = RunOptions(env=MATCHING, steps=6_400, eval_every=6_400, compile="no", threads=1)
+    options = RunOptions(env=MATCHING, steps=3_840, eval_every=3_840, compile="no", threads=1)
     trainer = Trainer.start(slug, options, config)
     scores = [report.evaluation["mean"] for report in trainer if report.evaluation]
     trainer.close()
