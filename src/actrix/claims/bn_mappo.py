@@ -37,7 +37,7 @@ class Ascent:
 
 def alone(run: Training) -> float:
     """The final mean return with no edge in any graph: decentralised, whatever the run was."""
-    run.trainer.learner.actor.open.fill_(False)  # type: ignore[union-attr, operator]
+    run.trainer.learner.actor.open.fill_(False)  # type: ignore[operator]
     return float(run.trainer.evaluate()["mean"])
 
 
