@@ -110,7 +110,7 @@ def run(system: str, *settings: Mapping[str, Any]) -> Trained:
     return trained(system, TASK, *settings)
 
 
-ARCHER = run("archer", {"rate": 3e-4, "critic_rate": 1e-3, "critic_steps": 12, "actor_steps": 3, "critic_warmup": 3})
+ARCHER = run("archer", {"batch": 48, "critic_steps": 12, "actor_steps": 3, "critic_warmup": 3})
 STALE = Trained("archer", tuple(sorted({**dict(ARCHER.settings), "fresh": False}.items())))
 PPO = run("ppo-token", {"group": 1, "rate": 5e-4, "critic_rate": 1e-3})
 # the same word is thought of four times, and a conversation is compared with the other three

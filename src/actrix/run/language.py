@@ -409,7 +409,8 @@ class LanguageRegime:
 
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
-        return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+        kept = None if folder is None else folder / "replay"
+        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""
