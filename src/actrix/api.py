@@ -219,10 +219,7 @@ def collect(
 
         about = {"system": run["system"], "mode": mode}
 
-        def act(obs: Any, mask: Any) -> Any:
-            return policy.act(obs, mode, mask)
-
-        made = recorded(act, run["env"], episodes, Path(out), about, seed, format, note)
+        made = recorded(lambda: policy.player(mode), run["env"], episodes, Path(out), about, seed, format, note)
     return {"data": str(made), "episodes": len(returns), "rows": steps, "mean": sum(returns) / len(returns)}
 
 

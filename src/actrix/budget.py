@@ -1,4 +1,4 @@
-"""What a method may spend, counted: model calls, tokens, environment steps, seconds.
+"""What a method may spend, counted: model calls, tokens, environment steps, money, seconds.
 
     budget = Budget(calls=40)
     while budget.left():
@@ -10,6 +10,7 @@ Arms of a comparison get equal budgets, and `spent` says what each of them reall
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass, fields
 
@@ -24,6 +25,7 @@ class Spent:
     judgements: float = 0
     tokens: float = 0
     steps: float = 0  # of the environment
+    money: float = 0.0  # in the currency of the prices
     seconds: float = 0.0
 
     def __add__(self, other: Spent) -> Spent:
@@ -46,6 +48,7 @@ class Budget:
         self.limit = Spent(**{name: limits.get(name, math.inf) for name in known})
         self._used = Spent()
         self._began = time.monotonic()
+        self._lock = threading.Lock()  # calls under way at the same time count in one budget
 
     @property
     def spent(self) -> Spent:
@@ -53,11 +56,17 @@ class Budget:
 
     def spend(self, **amounts: float) -> None:
         """Counts what was used. What is used is used: going over a limit is seen in `left`, not an error."""
-        self._used += Spent(**amounts)
+        with self._lock:
+            self._used += Spent(**amounts)
+
+    @property
+    def rest(self) -> Spent:
+        """What is left of each kind; infinite where there is no limit, negative where more was used."""
+        return self.limit - self.spent
 
     def left(self, **wanted: float) -> bool:
         """Whether so much more is allowed of the kinds named; without names, whether anything is left of every kind."""
-        rest = self.limit - self.spent
+        rest = self.rest
         if wanted:
             return all(getattr(rest, name) >= amount for name, amount in wanted.items())
         return all(getattr(rest, f.name) > 0 for f in fields(rest))

@@ -18,7 +18,9 @@ from typing import Any
 class Part:
     """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
 
-    A privileged part is known in training only: critics may see it, an actor never does.
+    A privileged part is known in training only: critics may see it, an actor never does. Where several agents act
+    (see `Spec.agents`), a part with a number is what that agent alone sees. The columns of a categorical part are 0
+    or 1: values of one or several choices, one-hot, or bits.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Part:
     shape: tuple[int, ...]
     image: bool = False
     privileged: bool = False
+    agent: int | None = None
+    categorical: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ class Spec:
         return self.obs[-1].stop if self.obs else 0
 
     @property
+    def agents(self) -> int:
+        """How many agents the observation belongs to, choice k of the action being agent k's; 0 where it is nobody's
+        in particular."""
+        return len({p.agent for p in self.obs if p.agent is not None})
+
+    @property
     def visible(self) -> tuple[Part, ...]:
         """The parts that a network looks at."""
         return tuple(p for p in self.obs if not p.privileged) if self.view is None else self.view
@@ -88,6 +98,13 @@ class Spec:
     def with_context(self, size: int) -> Spec:
         """The same task for a network whose rows end in `size` further numbers: a goal, a descriptor, a skill."""
         return replace(self, obs=(*self.obs, Part("context", self.obs_size, self.obs_size + size, (size,))))
+
+    def chunked(self, length: int) -> Spec:
+        """The same task for a network that sees `length` actions in a row as one. Boxes only."""
+        assert isinstance(self.action, Box)
+        bounds = (None if b is None else b * length for b in (self.action.low, self.action.high))
+        size = length * self.action.size
+        return replace(self, action=Box(size, (size,), *bounds))
 
     @property
     def action_size(self) -> int:

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 from torch import distributions as D
 
+from actrix.actors.autoregressive import Autoregressive
 from actrix.actors.categorical import Categorical, choose, expect, expect_sampled, forbid
 from actrix.actors.deterministic import Deterministic
 from actrix.actors.gaussian import Gaussian, SquashedGaussian
 from actrix.actors.greedy import EpsilonGreedy
+from actrix.actors.optimised import Optimised, ascend
 from actrix.actors.stochastic import stochastic
 from actrix.actors.temperature import Temperature
-from actrix.critics.values import DiscreteQ
+from actrix.critics.values import DiscreteQ, QEnsemble, Value
+from actrix.errors import ActrixError
 from actrix.nets.encoder import Encoder
 from actrix.spec import Box, Choices, Part, Spec, vector_spec
 
@@ -281,3 +284,139 @@ def test_images_keep_their_leading_dimensions() -> None:
     got = encoder(obs)
     assert got.shape == (4, 5, 18)
     torch.testing.assert_close(got[2, 3], encoder(obs[2, 3:4])[0], rtol=1e-4, atol=1e-4)
+
+
+# -- autoregressive ---------------------------------------------
+
+
+def centres(bins: int) -> Tensor:
+    """All pairs of bin centres [bins^2, 2]."""
+    one = (torch.arange(bins, dtype=torch.float64) + 0.5) * 2 / bins - 1
+    return torch.cartesian_prod(one, one)
+
+
+def test_autoregressive_densities_integrate_to_one_and_belong_to_the_samples() -> None:
+    actor = Autoregressive(vector_spec(3, 2), (16,), bins=5).double()
+    with torch.no_grad():
+        for p in actor.parameters():
+            p.mul_(3)
+    grid = centres(5)
+    obs = torch.randn(1, 3).double()
+    mass = actor.log_prob(obs.expand(25, -1), grid).exp() * (2 / 5) ** 2
+    assert mass.sum().item() == pytest.approx(1.0, abs=1e-12)
+    # the second number depends on the first
+    table = mass.reshape(5, 5)
+    assert (table / table.sum(1, keepdim=True)).std(0).max() > 0.01
+    n = 40_000
+    with torch.no_grad():
+        action, logp = actor.sample(obs.expand(n, -1))
+    torch.testing.assert_close(logp, actor.log_prob(obs.expand(n, -1), action))
+    cell = actor.bin(action)
+    seen = torch.bincount(cell[:, 0] * 5 + cell[:, 1], minlength=25) / n
+    assert (seen - mass.detach()).abs().max() < 0.012
+    within = (action + 1) / (2 / 5) - cell
+    assert abs(within.mean().item() - 0.5) < 0.01
+    best = actor.act(obs, "mean").action
+    first = table.sum(1).argmax()
+    torch.testing.assert_close(best, grid[first * 5 + table[first].argmax()][None])
+    same = actor.candidates(obs, 7, "mean")
+    assert torch.equal(same, actor.candidates(obs, 7, "mean"))
+    fixed = actor.candidates(obs, 2_000, "mean")[0]
+    share = torch.bincount(actor.bin(fixed)[:, 0], minlength=5) / 2_000
+    torch.testing.assert_close(share, table.sum(1).detach().to(share.dtype), atol=0.01, rtol=0)
+
+
+def test_autoregressive_learns_what_depends_and_has_two_modes() -> None:
+    """Both numbers up, or both down: a choice of each by itself would go one up and one down half of the time."""
+    actor = Autoregressive(vector_spec(1, 2), (32,))
+    optimiser = torch.optim.Adam(actor.parameters(), 1e-2)
+    side = torch.where(torch.rand(512, 1) < 0.5, -0.6, 0.6)
+    data = (side + 0.1 * torch.randn(512, 2)).clamp(-1, 1)
+    obs = torch.zeros(512, 1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        actor.imitate(obs, data).backward()
+        optimiser.step()
+    with torch.no_grad():
+        drawn = actor.candidates(obs[:2], 2_000)[0]
+    up = drawn > 0
+    assert (up[:, 0] != up[:, 1]).float().mean() < 0.03
+    assert up[:, 0].float().mean().item() == pytest.approx((side > 0).float().mean().item(), abs=0.06)
+    assert (drawn.abs() - 0.6).abs().mean() < 0.15
+    weighted = actor.imitate(obs, data, (side[:, 0] > 0).float()) / (side > 0).float().mean()
+    torch.testing.assert_close(weighted, actor.imitate(obs[side[:, 0] > 0], data[side[:, 0] > 0]))
+    with pytest.raises(ActrixError, match="boxes with bounds"):
+        Autoregressive(choices(3), (4,))
+
+
+def test_a_gaussian_proposes_what_it_would_do() -> None:
+    actor = Gaussian(vector_spec(3, 2), (8,), log_std=-1.5, bounded=True)
+    obs = torch.randn(2, 3)
+    for mode in ("sample", "mean"):
+        found = actor.candidates(obs, 4_000, mode)
+        torch.testing.assert_close(found.mean(1), actor(obs), atol=0.02, rtol=0)
+        torch.testing.assert_close(found.std(1), torch.full((2, 2), math.exp(-1.5)), atol=0.02, rtol=0)
+    assert torch.equal(found, actor.candidates(obs, 4_000, "mean"))
+
+
+# -- optimised ---------------------------------------------
+
+
+class Bowl(QEnsemble):
+    """Q(s, a) = -|a - s|^2 in both members; the second is lower by 1."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def frozen(self, obs: Tensor, action: Tensor) -> Value:
+        value = -(action - obs[:, None]).square().sum(-1)
+        return Value(torch.stack((value, value - 1.0)))
+
+
+def test_ascent_never_loses_and_finds_the_maximum() -> None:
+    best = torch.tensor([0.3, -0.5])
+    value = lambda a: -(a - best).square().sum(-1)  # noqa: E731
+    start = torch.rand(4, 6, 2) * 2 - 1
+    before = value(start)
+    for steps in (1, 3, 10):
+        for size in (0.1, 0.4, 3.0):  # the last overshoots, from bound to bound
+            action, found = ascend(value, start, steps, size)
+            torch.testing.assert_close(found, value(action))
+            assert (found >= before).all(), "of every particle"
+            assert (action.abs() <= 1).all()
+            if size < 1:
+                assert (found > before).all()
+                closed = best + (start - best) * (1 - 2 * size) ** steps  # gradient descent on a square
+                torch.testing.assert_close(action, closed, atol=1e-5, rtol=1e-4)
+    action, found = ascend(value, start, 0, 0.1)
+    assert torch.equal(action, start)
+    torch.testing.assert_close(found, before)
+
+
+def test_optimised_ranks_climbs_and_leaves_the_critic_alone() -> None:
+    critic, base = Bowl(), Gaussian(vector_spec(2, 2), (8,), bounded=True)
+    obs = torch.rand(5, 2) * 1.6 - 0.8
+    actor = Optimised(base, critic, proposals=64, keep=5, ascent=0)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        _, value = actor.improve(obs)
+        torch.manual_seed(1)
+        drawn = base.candidates(obs, 64)
+    all_values = -(drawn - obs[:, None]).square().sum(-1) - 0.5
+    torch.testing.assert_close(value, all_values.topk(5, -1).values)
+    given = -torch.ones(5, 2)
+    held, _ = actor.improve(obs, given=given)
+    assert torch.equal(held[:, -1], given)
+    assert not (held[:, :-1] == given[:, None]).all(-1).any()
+    actor.ascent, actor.step = 30, 0.2
+    torch.testing.assert_close(actor.act(obs, "mean").action, obs, atol=1e-3, rtol=0)
+    torch.testing.assert_close(actor.exploit(obs)[0].action, obs, atol=1e-3, rtol=0)
+    assert torch.equal(actor.act(obs, "mean").action, actor.act(obs, "mean").action)
+    assert critic.weight.grad is None
+    assert {id(p) for p in actor.parameters()} == {id(p) for p in base.parameters()}
+    # of particles of values 0 and log 3 at temperature 1, the second is drawn three times as often; at 1/2 nine times
+    for temperature, share in ((1.0, 0.75), (0.5, 0.9)):
+        actor.temperature = temperature
+        picked = actor.draw(torch.tensor([[[0.0], [1.0]]]), torch.tensor([[0.0, math.log(3.0)]]), 20_000)
+        assert picked.mean().item() == pytest.approx(share, abs=0.015)

@@ -172,6 +172,13 @@ def test_reward_comes_once_at_the_goal_and_time_is_cut_off() -> None:
     assert terminated.tolist() == [True, False]
 
 
+def test_a_toll_is_paid_at_every_step() -> None:
+    world = PointMazes(30, level="corridors", toll=0.01)
+    for e in recorded(world, Expert(world), 30):
+        assert e.terminated
+        assert sum(e.reward) == pytest.approx(1 - 0.01 * len(e.reward), abs=1e-5)
+
+
 def test_omni_pays_for_rest_and_says_where_it_went() -> None:
     world = Omnis(3)
     obs, _ = world.reset(seed=[1, 2, 3])

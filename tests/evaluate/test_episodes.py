@@ -37,7 +37,13 @@ class Countdown(gymnasium.Env[np.ndarray, int]):
 def play(choose: Any, episodes: int, seed: int, worlds: int = 1, max_steps: int = 10_000, **env: Any) -> Scores:
     made = LocalWorlds([lambda: Countdown(**env)] * worlds, "Countdown")
     try:
-        return score(lambda obs, mask: choose(obs).astype(np.int64).reshape(-1, 1), made, episodes, seed, max_steps)
+        return score(
+            lambda obs, mask, memory: (choose(obs).astype(np.int64).reshape(-1, 1), None),
+            made,
+            episodes,
+            seed,
+            max_steps,
+        )
     finally:
         made.close()
 
@@ -80,7 +86,26 @@ def test_endless_episodes_and_empty_evaluations_are_errors() -> None:
 
 def test_time_limits_are_not_terminations() -> None:
     worlds = make_worlds("Pendulum-v1", 2)
-    scores = score(lambda obs, mask: np.zeros((len(obs), 1), np.float32), worlds, 2, seed=0)
+    scores = score(lambda obs, mask, memory: (np.zeros((len(obs), 1), np.float32), None), worlds, 2, seed=0)
     worlds.close()
     assert not scores.terminated.any()
     assert (scores.lengths == 200).all()
+
+
+def test_memory_begins_with_the_episodes_and_is_handed_on() -> None:
+    """Of 5 episodes in 2 worlds there are 3 beginnings; in between, what the policy returned comes back to it."""
+    made = LocalWorlds([Countdown] * 2, "Countdown")
+    beginnings, last = 0, None
+
+    def act(obs: Any, mask: Any, memory: Any) -> Any:
+        nonlocal beginnings, last
+        assert memory is None or memory is last
+        beginnings += memory is None
+        last = [] if memory is None else [*memory, len(memory)]
+        return np.full((len(obs), 1), len(last) % 3, np.int64), last
+
+    scores = score(act, made, 5, 0)
+    made.close()
+    assert beginnings == 3
+    # the action of a step is its number in the episode, from 0, modulo 3
+    np.testing.assert_array_equal(scores.returns, [sum(t % 3 for t in range(n)) for n in scores.lengths])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from actrix.nets.encoder import Encoder
@@ -16,15 +17,16 @@ class Action:
     """A decision for B observations."""
 
     action: Tensor  # [B, A] canonical
-    logp: Tensor | None = None  # [B] log-probability (density in canonical units) of the action
+    logp: Tensor | None = None  # [B] log-probability (density in canonical units) of the action; [B, N] of N agents'
+    condition: Tensor | None = None  # [B, E] what else was drawn for it, to be replayed (see `Actor.condition`)
 
 
 class Actor(nn.Module):
     """Base of the actors. `act(obs [B, D], mode, mask) -> Action`; mode "sample" explores, "mean" does not."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, raw: bool = False) -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec, raw=raw)
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         raise NotImplementedError
@@ -35,6 +37,39 @@ class Actor(nn.Module):
         """
         return self.act(obs, "sample", mask), memory
 
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+        """Decide as the policy is judged and used, where each row is the next moment of one episode: in mode "mean",
+        unless an actor knows better (one with several modes samples). `memory` as in `explore`; None begins an episode.
+        """
+        return self.act(obs, "mean", mask), memory
+
+    def condition(self, obs: Tensor) -> Tensor | None:
+        """Draw what decisions are made under besides their observations [..., D] (the noise of a random graph):
+        [..., E], or None where there is no such thing.
+
+        A policy with a condition is a distribution given it: `act` returns it with the action, whoever stores actions
+        stores it too, and `evaluate(obs, action, mask, condition)` is given it again.
+        """
+        return None
+
     def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
         """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
         raise NotImplementedError
+
+    def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
+        """`count` proposals for every row, in [-1, 1]: [B, D] -> [B, count, A]. Mode "mean" has the same noise at every
+        call."""
+        raise NotImplementedError
+
+
+def fixed_uniform(count: int, size: int, like: Tensor) -> Tensor:
+    """The same well-spread numbers in (0, 1) at every call: [count, size] of the type and device of `like`.
+
+    The lattice of Roberts' sequence: multiples of 1/g, 1/g^2, ..., g^(size + 1) = g + 1, modulo 1.
+    """
+    g = 2.0
+    for _ in range(40):
+        g = (1.0 + g) ** (1.0 / (size + 1))
+    number = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
+    step = torch.tensor([g ** -(i + 1) for i in range(size)], dtype=torch.float64)
+    return ((0.5 + number * step) % 1.0).to(like)

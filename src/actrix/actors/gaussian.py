@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actrix.actors.base import Action, Actor
+from actrix.actors.base import Action, Actor, fixed_uniform
 from actrix.actors.noise import held, zeta
 from actrix.nets.mlp import MLP
 from actrix.nets.unit import UnitNet
@@ -119,25 +119,29 @@ class Gaussian(Actor):
     """a ~ N(mean(s), std), unbounded; std is one learned number per action, not a function of s (PPO).
 
     `bounded` keeps the mean in (-1, 1) by tanh (IQL). Samples can still lie outside: the environment clips them.
+    `net` maps whole rows [..., D] to the mean, where it is not to come from a perceptron.
     """
 
     def __init__(
         self,
         spec: Spec,
-        hidden: Sequence[int],
+        hidden: Sequence[int] = (),
         activation: str = "tanh",
         log_std: float = 0.0,
         bounded: bool = False,
+        net: nn.Module | None = None,
     ) -> None:
-        super().__init__(spec)
+        super().__init__(spec, raw=net is not None)
         self.bounded = bounded
-        self.net = MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
+        self.net = net or MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
         self.log_std = nn.Parameter(torch.full((spec.action_size,), log_std))
 
     def forward(self, obs: Tensor) -> Tensor:
         """The mean action [..., A]."""
-        mean = self.net(self.encoder(obs))
-        return torch.tanh(mean) if self.bounded else mean
+        return self._mean(self.net(self.encoder(obs)))
+
+    def _mean(self, output: Tensor) -> Tensor:
+        return torch.tanh(output) if self.bounded else output
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         mean = self(obs)
@@ -146,9 +150,21 @@ class Gaussian(Actor):
         noise = torch.randn_like(mean)
         return Action(mean + self.log_std.exp() * noise, gaussian_logp(noise, self.log_std))
 
+    def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
+        mean = self(obs)[:, None].expand(-1, count, -1)
+        if mode == "mean":
+            noise = torch.special.ndtri(fixed_uniform(count, mean.shape[-1], mean))
+        else:
+            noise = torch.randn_like(mean)
+        return (mean + self.log_std.exp() * noise).clamp(-1.0, 1.0)
+
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
-        mean = self(obs)
+        return self.judge(self.net(self.encoder(obs)), action)
+
+    def judge(self, output: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`evaluate` from what the net says of the observations."""
+        mean = self._mean(output)
         logp = gaussian_logp((action - mean) * (-self.log_std).exp(), self.log_std)
         entropy = (self.log_std + HALF_LOG_TAU + 0.5).sum()
         return logp, entropy.expand_as(logp)

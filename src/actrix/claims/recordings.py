@@ -7,7 +7,8 @@ pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
 pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
 routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
-                 fifth of them wander about instead (46,000 steps)
+                 fifth of them wander about instead (51,000 steps)
+routes-toll      the same in PointUnevenToll-v0; two fifths wander about (62,000 steps)
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SEED = 20_000
 ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
     "pendulum": "Pendulum-v1",
+    "routes-toll": "actrix.envs.plane:PointUnevenToll-v0",
     "routes": "actrix.envs.plane:PointUneven-v0",
 }
 
@@ -97,12 +99,13 @@ def episodes(name: str) -> list[Episode]:
         return played(ENVS["forks"], forks, 400, 0)
     if name == "forks-wide":
         return played(ENVS["forks"], partial(forks, randomness=0.5), 400, 1_000)
-    if name == "routes":
+    if name in ("routes", "routes-toll"):
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
 
-        plane = PointMazes(500, level="uneven")
-        return recorded(plane, Expert(plane, (0.5, 0.5), noise=0.4, lost=0.2), 1_000, SEED)
+        toll, lost = (0.01, 0.4) if name == "routes-toll" else (0.0, 0.2)
+        plane = PointMazes(500, level="uneven", toll=toll)
+        return recorded(plane, Expert(plane, (0.5, 0.5), noise=0.4, lost=lost), 1_000, SEED)
     if name == "pendulum-few":
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":

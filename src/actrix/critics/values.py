@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from actrix.nets.encoder import Encoder
-from actrix.nets.mlp import MLP
+from actrix.nets.mlp import MLP, Linear
 from actrix.spec import Choices, Spec
 
 
@@ -33,6 +33,13 @@ class Value:
             return m.mean(0) - beta * m.std(0)
         raise ValueError(f"rule must be min, mean, max or bound, not {rule!r}")
 
+    def some(self, count: int) -> Value:
+        """`count` members drawn at random, without return (Chen et al. 2021, REDQ); all, if there are no more."""
+        if count >= len(self.members):
+            return self
+        pick = torch.rand(len(self.members), device=self.members.device).topk(count).indices
+        return Value(self.members[pick])
+
     def of(self, action: Tensor) -> Value:
         """Of all choices, those taken: members [E, B, C], action [B, 1] -> members [E, B]."""
         return Value(self.members.gather(-1, action.expand(len(self.members), *action.shape))[..., 0])
@@ -54,14 +61,20 @@ class QEnsemble(nn.Module):
         )
 
     def forward(self, obs: Tensor, action: Tensor) -> Value:
-        return Value(self.net(torch.cat((self.encoder(obs), action), -1))[..., 0])
+        """obs [B, D]; action [B, A] -> members [E, B], or K actions for each row [B, K, A] -> members [E, B, K]."""
+        return self._judge(self.encoder(obs), action)
 
     def frozen(self, obs: Tensor, action: Tensor, first: int | None = None) -> Value:
         """The same with a gradient for the action only: what an actor climbs. Saves the work of the others.
 
         `first`: only so many of the critics."""
-        features = self.encoder(obs).detach()
-        return Value(self.net(torch.cat((features, action), -1), frozen=True, first=first)[..., 0])
+        return self._judge(self.encoder(obs).detach(), action, True, first)
+
+    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False, first: int | None = None) -> Value:
+        if action.ndim == features.ndim:
+            return Value(self.net(torch.cat((features, action), -1), frozen=frozen, first=first)[..., 0])
+        rows = torch.cat((features[:, None].expand(-1, action.shape[1], -1), action), -1).flatten(0, 1)
+        return Value(self.net(rows, frozen=frozen, first=first)[..., 0].unflatten(-1, action.shape[:2]))
 
 
 class DiscreteQ(nn.Module):
@@ -85,12 +98,65 @@ class DiscreteQ(nn.Module):
 
 
 class StateValue(nn.Module):
-    """V(s): [..., D] -> [...]."""
+    """V(s): [..., D] -> [...]. `net` maps whole rows to [..., 1], where it is not to be a perceptron."""
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int] = (),
+        activation: str = "tanh",
+        orthogonal: bool = True,
+        layer_norm: bool = False,
+        net: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec.for_critic())
-        self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
+        self.encoder = Encoder(spec.for_critic(), raw=net is not None)
+        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal, layer_norm=layer_norm)
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
+
+
+class ScaledValue(StateValue):
+    """V(s) = mean + std net(s), where mean and std are those of the targets so far: PopArt (van Hasselt et al. 2016).
+
+    `follow` moves the statistics and sets the last layer so that no value changes. What is learned is in units of std.
+    Statistics are the plain average of 1 / `rate` calls at first, and an exponential one after that; a rate of 0 leaves
+    mean 0 and std 1 for ever.
+    """
+
+    mean: Tensor
+    square: Tensor
+    calls: Tensor
+
+    def __init__(self, spec: Spec, hidden: Sequence[int], rate: float, activation: str = "tanh") -> None:
+        super().__init__(spec, hidden, activation)
+        self.rate = rate
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("square", torch.ones(()))
+        self.register_buffer("calls", torch.zeros(()))
+
+    @property
+    def std(self) -> Tensor:
+        return (self.square - self.mean.square()).clamp(min=1e-8).sqrt()
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.mean + self.std * super().forward(obs)
+
+    @torch.no_grad()
+    def follow(self, target: Tensor, mask: Tensor) -> None:
+        """Merge the targets [B, T] of the steps in the mask."""
+        if not self.rate:
+            return
+        weight = mask.to(target.dtype)
+        count = weight.sum().clamp(min=1)
+        before, scale = self.mean.clone(), self.std
+        self.calls += 1
+        share = torch.maximum(1 / self.calls, torch.full_like(self.calls, self.rate))
+        self.mean.lerp_((target * weight).sum() / count, share)
+        self.square.lerp_((target.square() * weight).sum() / count, share)
+        assert isinstance(self.net, MLP)
+        head = self.net.layers[-1]
+        assert isinstance(head, Linear)
+        head.bias.copy_((scale * head.bias + before - self.mean) / self.std)
+        head.weight.mul_(scale / self.std)

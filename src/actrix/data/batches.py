@@ -59,6 +59,7 @@ class Transitions(Batch):
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
     context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
     achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
+    valid: Tensor | None = None  # [B] bool: False where the data do not say what followed (`data.chunks`); None: all
 
 
 @batch
@@ -68,17 +69,20 @@ class Steps(Batch):
 
     obs: Tensor  # [B, T, D] what the actor saw (normalised, if it normalises), or [B, T] tokens
     action: Tensor  # [B, T, A] canonical action, or [B, T] next token
-    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted
+    logp_behaviour: Tensor  # [B, T] log-probability under the policy that acted; [B, T, N] of each of N agents
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool
     truncated: Tensor  # [B, T] bool
     action_mask: Tensor  # [B, T] bool: steps where the actor decided something
     next_obs: Tensor | None = None  # [B, T, D]
     mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
+    condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
     group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
+    segment: Tensor | None = None  # [B, T] which of its row's utterances a token is part of, from 0; -1: none
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
+    output: Tensor | None = None  # [B, T, O] what a model said of obs when credit was given, if it is wanted again
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
 
@@ -124,6 +128,22 @@ class Pairs(Batch):
     logp_reference: Tensor | None = None  # [B, 2] log-probability of the completion under the reference, nats
     logp_anchor: Tensor | None = None  # [B, 2] the same under the policy that this step started from
     total: Tensor | None = None  # [] number of pairs that one gradient averages over
+
+
+@batch
+class Utterances(Batch):
+    """Off-policy conversation, one utterance per row: `tokens` are the state s, what was said, and the reply, so that
+    s' is all of them. Right-padded."""
+
+    tokens: Tensor  # [B, L]
+    start: Tensor  # [B] tokens of s: the utterance begins here
+    stop: Tensor  # [B] tokens of s and the utterance
+    length: Tensor  # [B] tokens of s'
+    reward: Tensor  # [B]
+    terminated: Tensor  # [B] bool
+    fresh: Tensor  # [B, L'] s and an utterance of today's policy
+    fresh_stop: Tensor  # [B] tokens of it
+    total: Tensor | None = None  # [] number of rows that one gradient averages over
 
 
 @batch

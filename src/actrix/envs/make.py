@@ -1,4 +1,4 @@
-"""Gymnasium environments by id, with errors that say what to install or which id was meant."""
+"""Gymnasium environments by id, and teams of agents, with errors that say what to install or which id was meant."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from typing import Any
 
 import gymnasium as gym
 
+from actrix.envs.teams import make_team
 from actrix.errors import ActrixError, brief, unknown
 from actrix.outside import import_outside
 
+ZOO = "pettingzoo"
 EXTRAS = {"mujoco": "mujoco", "pygame": "classic", "Box2D": "classic", "ale_py": "atari", "envpool": "envpool"}
 
 
 def make_env(env_id: str, **kwargs: Any) -> gym.Env:
-    """`gymnasium.make` for `Id-v0`, or `module:Id-v0`: a module on the path or in the present folder."""
+    """`gymnasium.make` for `Id-v0`, or `module:Id-v0`: a module on the path or in the present folder.
+
+    `pettingzoo:module` is a team of agents (see `envs.teams`).
+    """
     module, colon, name = env_id.rpartition(":")
-    if colon:
+    if colon and module != ZOO:
         import_outside(module, f"environment {env_id!r}")
     try:
+        if module == ZOO:
+            return make_team(name, **kwargs)
         return gym.make(name, disable_env_checker=True, **kwargs)
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
         problem = unknown("environment", name, [k for k in gym.registry if "/" not in k])

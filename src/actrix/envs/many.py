@@ -9,9 +9,10 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from actrix.envs.make import make_env
+from actrix.envs.make import ZOO, make_env
 from actrix.envs.pool import PoolWorlds
 from actrix.envs.processes import ProcessWorlds
+from actrix.envs.teams import maker
 from actrix.envs.worlds import LocalWorlds, VectorWorlds, Worlds
 from actrix.errors import ActrixError
 from actrix.outside import import_outside
@@ -24,6 +25,8 @@ def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
     every one of them does what it would do alone with that seed.
     """
     module, colon, name = env_id.rpartition(":")
+    if module == ZOO:
+        return getattr(maker(name), "batched", None)
     if colon:
         import_outside(module, f"environment {env_id!r}")
     spec = gym.registry.get(name)

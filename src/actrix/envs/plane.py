@@ -24,8 +24,8 @@ length, and a dead end that is long); `pillar` for the pusher; `trap` (a pocket 
 down: deceptive for those who reward the distance upwards). `envs.routes` knows shortest paths, and players.
 
 Ids, all of `actrix.envs.plane`: PointOpen-v0, PointCorridors-v0, PointUneven-v0, PointMaze-v0; with `Force`, `Image`,
-`Goals` (any free cell, seen) before the dash; Pusher-v0, PusherPillar-v0 and their `Image`; Omni-v0 (in the trap, by
-force), OmniOpen-v0. Other combinations: give options to the classes.
+`Goals` (any free cell, seen) or `Toll` (every step costs 0.01) before the dash; Pusher-v0, PusherPillar-v0 and their
+`Image`; Omni-v0 (in the trap, by force), OmniOpen-v0. Other combinations: give options to the classes.
 """
 
 from __future__ import annotations
@@ -380,12 +380,16 @@ class Plane(VectorEnv):
 
 
 class PointMazes(Plane):
-    """A disc that is to reach the goal. infos: `success` [N] bool."""
+    """A disc that is to reach the goal. toll: what every step costs. infos: `success` [N] bool."""
+
+    def __init__(self, num_envs: int, level: str | Level = "open", toll: float = 0.0, **options: Any) -> None:
+        super().__init__(num_envs, level, **options)
+        self.toll = toll
 
     def advance(self, action: Array) -> tuple[Array, npt.NDArray[np.bool_], dict[str, Any]]:
         self.steer(action)
         there = self.arrived(0)
-        return there.astype(np.float64), there, {"success": there}
+        return there.astype(np.float64) - self.toll, there, {"success": there}
 
 
 class Pushers(Plane):
@@ -482,8 +486,9 @@ class Omni(Alone):
         return self.plane.descriptor_space  # type: ignore[attr-defined]
 
 
-KINDS: dict[str, dict[str, str]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "": {}, "Force": {"control": "force"}, "Image": {"sees": "image"}, "Goals": {"goal": "anywhere"},
+    "Toll": {"toll": 0.01},
 }  # fmt: skip
 for level_name in ("open", "corridors", "uneven", "maze"):
     for kind_name, chosen in KINDS.items():

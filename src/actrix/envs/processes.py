@@ -160,16 +160,14 @@ class ProcessWorlds(Worlds):
         arrays["action"][:] = action
         self._ask(STEP)
         masked = self._wait("step", self.timeout)
-        names = ("obs", "next_obs", "reward", "terminated", "truncated", "mask", "next_mask")
-        obs, next_obs, reward, terminated, truncated, mask, next_mask = (arrays[name].copy() for name in names)
+        names = ("obs", "next_obs", "reward", "terminated", "truncated")
+        obs, next_obs, reward, terminated, truncated = (arrays[name].copy() for name in names)
+        mask, next_mask = (arrays[name].copy() if masked else None for name in ("mask", "next_mask"))
         valid, descriptor = np.ones(self.n, bool), None
         ended = (terminated | truncated)[:, None]
         if self.descriptor_space is not None and ended.any():
             descriptor = np.where(ended, arrays["descriptor"], np.float32(np.nan))
-        out = Outcome(obs, next_obs, reward, terminated, truncated, valid, descriptor=descriptor)
-        if masked:
-            out.mask, out.next_mask = mask, next_mask
-        return out
+        return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask, descriptor=descriptor)
 
     def close(self) -> None:
         for pipe in self._pipes:

@@ -14,6 +14,7 @@ from actrix.spec import Box, Choices, Part, Spec, size_of
 
 Flatten = Callable[[Any], np.ndarray]
 PRIVILEGED = "privileged"  # the key of a Dict observation under which is what only critics may see
+AGENTS = "agents"  # the key of a Dict observation under which is a Tuple: what each of several agents sees
 
 
 def is_image(space: gym.Space) -> bool:
@@ -94,7 +95,9 @@ class ObsMap:
             name = ".".join(("obs", *map(str, path)))
             shape, make = leaf_row(name, leaf)
             stop = start + size_of(shape)
-            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden),)
+            agent = path[1] if path[:1] == (AGENTS,) and len(path) > 1 and isinstance(path[1], int) else None
+            choices = isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden, agent, choices),)
             self._makers.append((start, stop, path, make))
             start = stop
         if start == 0:
@@ -200,8 +203,8 @@ class ActionMap:
     def to_env_rows(self, rows: np.ndarray) -> Any:
         """Canonical actions [N, A] as a vector environment takes them."""
         if isinstance(self.spec, Choices):
-            out: Any = gym.vector.utils.create_empty_array(self.space, len(rows))
-            return gym.vector.utils.concatenate(self.space, [self.to_env(row) for row in rows], out)
+            chosen = (rows + self._start).astype(self.space.dtype)
+            return chosen[:, 0] if self.spec.space == "discrete" else chosen
         return self._scaled(rows).reshape(len(rows), *self.spec.shape)
 
     def _scaled(self, row: np.ndarray) -> np.ndarray:

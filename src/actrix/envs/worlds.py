@@ -309,8 +309,12 @@ class VectorWorlds(Worlds):
         if not isinstance(self.action_map.spec, Choices) or "action_mask" not in infos:
             return None
         rows = np.ones((self.n, sum(self.action_map.spec.sizes)), bool)
+        given = infos["action_mask"]
+        if isinstance(given, np.ndarray) and given.shape == rows.shape:
+            rows[of] = given[of]
+            return rows
         for i in np.flatnonzero(of):
-            rows[i] = self._row_mask(int(i), infos["action_mask"][i])
+            rows[i] = self._row_mask(int(i), given[i])
         return rows
 
     def _reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -16,7 +16,9 @@ from actrix.rng import seed_of
 if TYPE_CHECKING:
     from actrix.envs.worlds import Worlds
 
-ActRows = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_] | None], npt.NDArray[Any]]
+ActRows = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_] | None, Any], tuple[npt.NDArray[Any], Any]]
+"""(canonical observations [N, D], legal choices [N, C] or None, memory) -> canonical actions [N, A], memory: what the
+policy carries from moment to moment; None where the episodes of all rows begin."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,6 @@ def score(act: ActRows, worlds: Worlds, episodes: int, seed: int, max_steps: int
     Episode number i always resets with `episode_seed(seed, i)`, whoever plays it and in how many worlds, so two
     policies meet the same starts and a repeated evaluation gives the same scores.
 
-    act: (canonical observations [N, D], legal choices [N, C] or None) -> canonical actions [N, A].
     max_steps: an episode longer than this never ends, and is an error.
 
     Raises ActrixError for an episode that does not end (and, from the worlds, for a reward that is not finite).
@@ -68,8 +69,10 @@ def score(act: ActRows, worlds: Worlds, episodes: int, seed: int, max_steps: int
         block = [first + i if first + i < episodes else first for i in range(worlds.n)]
         playing = np.array([first + i < episodes for i in range(worlds.n)])
         obs, mask = worlds.reset([seeds[i] for i in block])
+        memory = None
         while playing.any():
-            out = worlds.step(act(obs, mask))
+            action, memory = act(obs, mask, memory)
+            out = worlds.step(action)
             for i in np.flatnonzero(playing & out.valid):
                 episode = block[i]
                 returns[episode] += out.reward[i]

@@ -51,20 +51,20 @@ def data_uri(image: bytes | str) -> str:
 
 
 def open_env(env_id: str, **options: Any) -> Any:
-    """`gymnasium.make(env_id)` in a way that can be pictured: rendering to arrays where that needs no GL."""
-    import gymnasium
+    """`make_env(env_id)` in a way that can be pictured: rendering to arrays where that needs no GL."""
+    from actrix.envs.make import make_env
 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
-        env = gymnasium.make(env_id, render_mode="rgb_array", **options)
+        env = make_env(env_id, render_mode="rgb_array", **options)
     except Exception:  # an environment without that mode, or one whose renderer is not installed
-        return gymnasium.make(env_id, **options)
+        return make_env(env_id, **options)
     if not can_draw(env):
         env.reset(seed=0)
         if _screen(env) is None:
             env.close()
-            return gymnasium.make(env_id, **options)
+            return make_env(env_id, **options)
     return env
 
 

@@ -144,7 +144,7 @@ def read_run(folder: Path) -> RunRecord:
         trace
         for path in sorted((folder / "traces").glob("*.jsonl"))
         for trace in read_lines(path, problems)
-        if isinstance(trace.get("tokens"), list)
+        if isinstance(trace.get("tokens"), list) or isinstance(trace.get("messages"), list)
     ]
     shots, elites = _shots(folder / "rollout", problems), read_elites(folder, problems)
     return RunRecord(folder, config, lines, timing, traces, shots, problems, elites)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -22,27 +23,35 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def pretrained(name: str) -> tuple[str, int | None]:
+    """(folder or name on the hub, rank of adapters) of `hf:PATH` and `lora8:PATH`; no path where it is neither."""
+    found = re.fullmatch(r"(?:hf|lora(\d+)):(.+)", name)
+    return ("", None) if found is None else (found[2], None if found[1] is None else int(found[1]))
+
+
 def make_model(name: str, vocab: int, context: int) -> LanguageModel:
-    """A fresh model of a preset's shape; `table`, for games; or `hf:<folder or name>`, a pretrained one.
+    """A fresh model of a preset's shape; `table`, for games; or `hf:<folder or name>`, a pretrained one, and
+    `lora8:<folder or name>`, the same where only adapters of rank 8 (say) are trained.
 
     Fresh weights come from torch's global generator.
     """
-    family, _, path = name.partition(":")
-    if family == "hf" and path:
+    path, rank = pretrained(name)
+    if path:
         try:
             from transformers import AutoModelForCausalLM
         except ImportError:
             raise ActrixError("pretrained models need 'transformers'", "pip install 'actrix[language]'") from None
         try:
-            return HuggingFaceModel(AutoModelForCausalLM.from_pretrained(path))
+            found = AutoModelForCausalLM.from_pretrained(path)
         except (OSError, ValueError) as error:
             raise ActrixError(
                 f"cannot load the model {path!r}: {error}", "give a folder, or a name on the hub"
             ) from None
+        return HuggingFaceModel(found if rank is None else adapters(found, rank))
     if name == "table":
         return TabularModel(vocab, context)
     if name not in PRESETS:
-        raise unknown("model", name, [*PRESETS, "table", "hf:<folder or name>"])
+        raise unknown("model", name, [*PRESETS, "table", "hf:<folder or name>", "lora8:<folder or name>"])
     return TransformerModel(shape(name, vocab, context))
 
 
@@ -51,6 +60,23 @@ def shape(preset: str, vocab: int, context: int) -> TransformerConfig:
     if preset not in PRESETS:
         raise unknown("model", preset, PRESETS)
     return TransformerConfig(vocab=vocab, context=context, **PRESETS[preset])
+
+
+def adapters(model: Any, rank: int) -> Any:
+    """A `transformers` model with low-rank adapters of this rank on all its linear maps, and nothing else to train.
+
+    Source: Hu et al. 2021, LoRA (2106.09685), through the package `peft`; alpha is twice the rank.
+    """
+    if rank < 1:
+        raise ActrixError(f"the rank of adapters is at least 1, not {rank}", misuse=True)
+    try:
+        import peft
+    except ImportError:
+        raise ActrixError("adapters need the package 'peft'", "pip install 'actrix[language]'") from None
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    return peft.get_peft_model(model, config)
 
 
 def from_hugging_face(model: Any) -> TransformerModel:

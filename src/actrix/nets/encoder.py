@@ -14,11 +14,14 @@ from actrix.spec import Part, Spec
 class Encoder(nn.Module):
     """`[..., D]` canonical observations -> `[..., size]` features of the parts that are visible (see `Spec`).
 
-    Where all is visible and nothing is an image, this is the identity.
+    Where all is visible and nothing is an image, this is the identity; and where rows are wanted `raw`, by a net that
+    looks at columns itself.
     """
 
-    def __init__(self, spec: Spec, features: int = 256) -> None:
+    def __init__(self, spec: Spec, features: int = 256, raw: bool = False) -> None:
         super().__init__()
+        if raw:
+            spec = Spec((Part("row", 0, spec.obs_size, (spec.obs_size,)),), spec.action)
         self.parts = spec.visible
         self.whole = self.parts == spec.obs
         self.images = nn.ModuleDict({str(i): Convolutions(p, features) for i, p in enumerate(self.parts) if p.image})

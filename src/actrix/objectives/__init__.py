@@ -41,6 +41,24 @@ def clipped(
     return -torch.minimum(ratio * advantage, bounded * advantage)
 
 
+def clipped_value(
+    value: Tensor, target: Tensor, before: Tensor, clip: float | None = None, delta: float | None = None
+) -> Tensor:
+    """Half the squared error of a value, any shape, and the larger of it and that of the value brought to within
+    `clip` of `before`, the value of when the experience was made: PPO's clipped value loss. None does not clip.
+
+    delta: errors beyond it count linearly (Huber); None never.
+    """
+
+    def half_square(x: Tensor) -> Tensor:
+        return 0.5 * (x - target).square() if delta is None else F.huber_loss(x, target, reduction="none", delta=delta)
+
+    error = half_square(value)
+    if clip is None:
+        return error
+    return torch.maximum(error, half_square(before + (value - before).clamp(-clip, clip)))
+
+
 def policy_gradient(logp: Tensor, advantage: Tensor) -> Tensor:
     """-A log pi per step: the likelihood-ratio gradient (Williams 1992)."""
     return -logp * advantage
@@ -91,9 +109,13 @@ def matched(gap: Tensor, target: Tensor) -> Tensor:
     return (gap - target.detach()).square()
 
 
-def regression(value_EB: Tensor, target_B: Tensor) -> Tensor:
-    """Sum over E critics of the mean of half the squared error against one target; no gradient to the target."""
-    return 0.5 * (value_EB - target_B.detach()).square().mean(-1).sum()
+def regression(value_EB: Tensor, target_B: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sum over E critics of the mean of half the squared error against one target; no gradient to the target.
+
+    weight: [B] of the rows; the mean is over all of them, also those of weight 0.
+    """
+    error = (value_EB - target_B.detach()).square()
+    return 0.5 * (error if weight is None else error * weight).mean(-1).sum()
 
 
 def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
@@ -101,11 +123,12 @@ def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     return F.huber_loss(value, target.detach(), delta=delta)
 
 
-def expectile(value: Tensor, target: Tensor, level: float) -> Tensor:
+def expectile(value: Tensor, target: Tensor, level: float, weight: Tensor | None = None) -> Tensor:
     """Mean of |level - 1(target < value)| (target - value)^2: its minimum is the target's `level`-expectile.
 
-    At 0.5 that is the mean; towards 1, the maximum. value, target: same shape. Source: Newey & Powell 1987; IQL
-    (2110.06169), eq. 5.
+    At 0.5 that is the mean; towards 1, the maximum. value, target, weight of the rows: same shape. Source: Newey &
+    Powell 1987; IQL (2110.06169), eq. 5.
     """
     error = target.detach() - value
-    return (torch.where(error < 0, 1.0 - level, level) * error.square()).mean()
+    loss = torch.where(error < 0, 1.0 - level, level) * error.square()
+    return (loss if weight is None else loss * weight).mean()

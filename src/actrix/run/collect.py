@@ -62,7 +62,7 @@ def copied(obs: Any) -> Any:
 
 
 def collect(
-    act: Callable[[Any, np.ndarray | None], Any],
+    player: Callable[[], Callable[[Any, np.ndarray | None], Any]],
     env_id: str,
     episodes: int,
     out: Path,
@@ -73,6 +73,7 @@ def collect(
 ) -> Path:
     """Record episodes into `out`, which must not be there yet: a Minari folder, or a file .hdf5 (D4RL) or .npz.
 
+    player: () -> act as in `record`, for one episode.
     about: system and mode, for whoever finds the data. Written aside and renamed: it is there whole or not at all.
     """
     if kind not in SUFFIX:
@@ -87,9 +88,10 @@ def collect(
     spaces = (env.observation_space, env.action_space)
 
     def played() -> Iterator[Episode]:
-        for episode in record(act, env, episodes, seed):
-            progress(episode)
-            yield episode
+        for number in range(episodes):
+            for episode in record(player(), env, 1, seed, number):
+                progress(episode)
+                yield episode
 
     name = re.sub(r"[^-\w]", "_", out.name)
     said = f"{episodes} episodes of {about['system']} in {env_id}, actions by {about['mode']}, seed {seed}"

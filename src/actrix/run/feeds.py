@@ -307,7 +307,8 @@ class RolloutFeed(WorldFeed):
         spec, horizon = self.worlds.spec, learner.config.horizon
         first = torch.from_numpy(self.obs)
         obs = torch.empty(n, horizon, spec.obs_size, dtype=first.dtype)
-        next_obs, reward, logp = torch.empty_like(obs), torch.empty(n, horizon), torch.empty(n, horizon)
+        next_obs, reward = torch.empty_like(obs), torch.empty(n, horizon)
+        logp = condition = None
         action = torch.empty(
             n, horizon, spec.action_size, dtype=torch.int64 if isinstance(spec.action, Choices) else torch.float32
         )
@@ -324,7 +325,14 @@ class RolloutFeed(WorldFeed):
                 following = torch.from_numpy(out.next_obs)
                 next_obs[:, t] = following if learner.observer is None else learner.perceive(following)
                 assert decided.logp is not None
+                if logp is None:
+                    logp = torch.empty(n, horizon, *decided.logp.shape[1:])
+                    if decided.condition is not None:
+                        condition = torch.empty(n, horizon, *decided.condition.shape[1:])
                 action[:, t], logp[:, t] = decided.action, decided.logp
+                if condition is not None:
+                    assert decided.condition is not None
+                    condition[:, t] = decided.condition
                 reward[:, t] = torch.from_numpy(out.reward)
                 flags[0, :, t] = torch.from_numpy(out.terminated)
                 flags[1, :, t] = torch.from_numpy(out.truncated)
@@ -335,7 +343,8 @@ class RolloutFeed(WorldFeed):
                 progress.steps += n
                 if out.episodes:
                     self.log(out.episodes)
-        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks)
+        assert logp is not None
+        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition)
 
 
 def flatten(steps: Steps) -> Steps:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from actrix.data.batches import Transitions
+from actrix.data.chunks import Chunks
 from actrix.data.datasets import Dataset
 from actrix.data.formats import Recording, recording
 from actrix.data.mixture import Mixture
@@ -46,7 +47,16 @@ class DatasetFeed:
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
-        self.data = Mixture(setting.data, weights)
+        if learner.chunk > 1 and (learner.wants_returns or setting.total_steps > setting.offline_steps):
+            raise ActrixError(
+                f"{type(learner).__name__} decides every {learner.chunk} steps, which a replay does not know yet",
+                "train on the data alone",
+                misuse=True,
+            )
+        sources: list[Dataset | Chunks] = list(setting.data)
+        if learner.chunk > 1:
+            sources = [Chunks(data, learner.chunk, self.config.discount) for data in setting.data]
+        self.data = Mixture(sources, weights)
         if learner.observer is not None:  # its statistics are those of the data, and stay so
             for data in setting.data:
                 for block in data.tensor("obs").split(1 << 16):

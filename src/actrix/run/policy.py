@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -24,9 +25,25 @@ class Policy:
     def act(self, obs: Any, mode: str = "mean", mask: np.ndarray | None = None) -> Any:
         """One observation, as the environment returned it, to one action that it takes.
 
+        Every call decides anew: a policy that plays chunks of actions gives the first of a chunk. `player` plays on.
         mode: "mean" for the policy's best guess, "sample" to explore. mask: `info["action_mask"]`, if there is one.
         """
         return self.act_rows(self.obs_map.row(obs)[None], mode, mask)[0]
+
+    def player(self, mode: str = "mean") -> Callable[[Any, np.ndarray | None], Any]:
+        """Plays one episode from its beginning, (obs, mask) -> action, carrying from step to step what the policy
+        carries (the rest of a chunk, held noise). mode: "mean" as it is evaluated, "sample" as it explores.
+        """
+        decide = self.learner.exploit if mode == "mean" else self.learner.explore
+        memory: Any = None
+
+        def play(obs: Any, mask: np.ndarray | None = None) -> Any:
+            nonlocal memory
+            legal = None if mask is None else torch.as_tensor(np.asarray(mask, bool).reshape(1, -1))
+            decided, memory = decide(torch.from_numpy(self.obs_map.row(obs)[None]), legal, memory)
+            return self.action_map.to_env(decided.action[0].cpu().numpy())
+
+        return play
 
     def act_rows(self, rows: np.ndarray, mode: str = "mean", mask: np.ndarray | None = None) -> list[Any]:
         """N canonical observation rows [N, D] to N environment actions."""
@@ -48,7 +65,7 @@ class LanguagePolicy:
     def act_rows(self, prompts: list[str], mode: str = "mean") -> list[str]:
         """N prompts to N completions."""
         tokenizer = self.task.tokenizer
-        settings = Sampling(max_new=self.task.max_new, temperature=0.0 if mode == "mean" else 1.0)
+        settings = Sampling(max_new=self.task.utterance, temperature=0.0 if mode == "mean" else 1.0)
         seed = int(torch.randint(1 << 62, ()))
         samples = self.learner.speak([tokenizer.encode(prompt) for prompt in prompts], settings, seed)  # type: ignore[operator]
         return [str(tokenizer.decode(tokens)) for tokens in samples.completions()]

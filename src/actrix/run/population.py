@@ -235,6 +235,8 @@ class QualityDiversity(Learner):
     def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
         return self.act(obs), memory
 
+    exploit = explore
+
     def select(self) -> None:
         """Choose the parents of this round's gradient offspring, where there are any."""
 

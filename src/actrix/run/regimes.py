@@ -226,9 +226,10 @@ class ControlRegime:
                 self.options.env, max(1, min(episodes, most)), timeout=self.options.env_timeout, vector=vector
             )
 
-        def act(obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        def act(obs: np.ndarray, mask: np.ndarray | None, memory: Any) -> tuple[np.ndarray, Any]:
             legal = None if mask is None else torch.from_numpy(mask)
-            return learner.act(torch.from_numpy(obs), "mean", legal).action.cpu().numpy()
+            decided, memory = learner.exploit(torch.from_numpy(obs), legal, memory)
+            return decided.action.cpu().numpy(), memory
 
         scores = score(act, self._judges, episodes, seed)
         middle = scores.interval()

@@ -28,7 +28,7 @@ from actrix.actors.stochastic import stochastic
 from actrix.critics.values import StateValue
 from actrix.data.batches import Steps
 from actrix.nets.normaliser import RewardScaler, observer_of
-from actrix.objectives import clipped, reduce
+from actrix.objectives import clipped, clipped_value, reduce
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
@@ -105,15 +105,11 @@ class PPO(Learner):
         if config.normalise_advantage:
             advantage = credit.standardise(advantage, mask)
         logp, entropy = self.actor.evaluate(batch.obs, batch.action, batch.mask)
-        value = self.critic(batch.obs)
-        error = (value - batch.target).square()
-        if config.value_clip is not None:
-            before = batch.target - batch.advantage
-            near = before + (value - before).clamp(-config.value_clip, config.value_clip)
-            error = torch.maximum(error, (near - batch.target).square())
+        before = batch.target - batch.advantage
+        error = clipped_value(self.critic(batch.obs), batch.target, before, config.value_clip)
         per_step = clipped(logp, batch.logp_behaviour, advantage, config.clip)
         policy = reduce(per_step, mask, "token", batch.total)
-        value_loss = reduce(0.5 * error, mask, "token", batch.total)
+        value_loss = reduce(error, mask, "token", batch.total)
         spread = reduce(entropy, mask, "token", batch.total)
         change = (logp - batch.logp_behaviour).detach()
         outside = ((change.exp() - 1).abs() > config.clip).float()

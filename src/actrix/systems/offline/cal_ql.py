@@ -18,7 +18,6 @@ Pre-Training for Efficient Online Fine-Tuning (2303.05479); Kumar et al. 2020, C
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -28,6 +27,7 @@ from torch import Tensor
 from actrix.actors.gaussian import SquashedGaussian
 from actrix.actors.temperature import Temperature
 from actrix.credit import bootstrap
+from actrix.critics.conservative import soft_maximum
 from actrix.critics.values import QEnsemble
 from actrix.data.batches import Transitions
 from actrix.nets.targets import tracked
@@ -94,20 +94,16 @@ class CalQL(Learner):
             here, logp_here = self.actor.sample(batch.obs.expand(k, -1, -1))
             there, logp_there = self.actor.sample(batch.next_obs.expand(k, -1, -1))
         anywhere = torch.rand_like(here) * 2 - 1
-        action = torch.cat((here, there, anywhere))  # [3 K, B, A]
-        obs = batch.obs.expand(3 * k, -1, -1)
-        value = self.critic(obs.flatten(0, 1), action.flatten(0, 1)).members.unflatten(-1, obs.shape[:2])
-        if self.config.calibrated and batch.returns is not None:
-            value = torch.cat((value[:, : 2 * k].clamp(min=batch.returns), value[:, 2 * k :]), 1)
-        uniform = torch.full_like(logp_here, -self.spec.action_size * math.log(2.0))
-        return (value - torch.cat((logp_here, logp_there, uniform))).logsumexp(1)
+        value = self.critic(batch.obs, torch.cat((here, there, anywhere)).movedim(0, 1)).members  # [E, B, 3 K]
+        floor = batch.returns if self.config.calibrated else None
+        logp = torch.cat((logp_here, logp_there)).T
+        return soft_maximum(value[..., : 2 * k], value[..., 2 * k :], floor, logp, self.spec.action_size)
 
     @torch.no_grad()
     def target(self, batch: Transitions) -> Tensor:
-        obs = batch.next_obs.expand(self.config.samples if self.config.max_target else 1, -1, -1)
-        action, _ = self.actor.sample(obs)
-        members = self.target_critic(obs.flatten(0, 1), action.flatten(0, 1)).members
-        value = members.amin(0).unflatten(0, obs.shape[:2]).amax(0)
+        draws = self.config.samples if self.config.max_target else 1
+        action, _ = self.actor.sample(batch.next_obs.expand(draws, -1, -1))
+        value = self.target_critic(batch.next_obs, action.movedim(0, 1)).reduce("min").amax(-1)
         return bootstrap(batch.reward, batch.terminated, value, self.config.discount)
 
     def after_step(self, phase: Hashable = None) -> None:
