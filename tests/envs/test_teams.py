@@ -238,6 +238,13 @@ def test_what_is_no_team_is_named(name: str, message: str) -> None:
     assert caught.value.hint
 
 
+def test_the_nearest_name_is_offered() -> None:
+    pytest.importorskip("mpe2")
+    with pytest.raises(ActrixError, match="unknown environment of mpe2 'simple_spread_v33'") as caught:
+        make_env("pettingzoo:mpe2.simple_spread_v33")
+    assert "did you mean simple_spread_v3" in caught.value.hint
+
+
 # -- own worlds ---------------------------------------------
 
 

@@ -73,7 +73,10 @@ class TeamView(nn.Module):
         return self.encoder(rows * self.there if self.padded else rows)
 
     def forward(self, obs: Tensor) -> Tensor:
-        seen = self.sights(obs)
+        return self.named(self.sights(obs))
+
+    def named(self, seen: Tensor) -> Tensor:
+        """What each sees with who it is: `[..., N, seen] -> [..., N, size]`."""
         return torch.cat((seen, self.names.to(seen.dtype).expand(*seen.shape[:-1], self.agents)), -1)
 
 
