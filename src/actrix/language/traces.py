@@ -155,7 +155,10 @@ def rows(traces: Sequence[Trace], role: str, pad: int) -> tuple[Steps, list[Plac
         trained: set[int] = set()
         for leaf in trace.lasts(role):
             path, row, count = trace.path(leaf), len(tokens), 0
-            tokens_, logp_, segment_, mask_ = [], [], [], []
+            tokens_: list[int] = []
+            logp_: list[float] = []
+            segment_: list[int] = []
+            mask_: list[bool] = []
             for index in path:
                 message = trace[index]
                 n, mine = len(message.tokens), message.role == role
