@@ -181,3 +181,13 @@ def test_standardise_counts_only_what_the_mask_holds() -> None:
     x, mask = torch.randn(4, 9, dtype=torch.float64), torch.rand(4, 9) < 0.6
     got = credit.standardise(x, mask)[mask]
     torch.testing.assert_close(got, (x[mask] - x[mask].mean()) / (x[mask].std() + 1e-8))
+
+
+def test_similarity_in_closed_form() -> None:
+    """exp(-distance / length): 1 on the spot, 1/e at `length`, a product along a line; the same in both directions."""
+    here = torch.tensor([[0.2, 0.3], [0.2, 0.3], [0.0, 0.0], [0.5, 0.5]], dtype=torch.float64)
+    there = torch.tensor([[0.2, 0.3], [0.2, 0.4], [0.3, 0.4], [0.5, 0.25]], dtype=torch.float64)
+    expected = torch.tensor([0.0, -1.0, -5.0, -2.5], dtype=torch.float64).exp()
+    torch.testing.assert_close(credit.similarity(here, there, 0.1), expected)
+    torch.testing.assert_close(credit.similarity(there, here, 0.1), expected)
+    torch.testing.assert_close(credit.similarity(here, there, 0.2), expected.sqrt())

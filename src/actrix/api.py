@@ -158,17 +158,27 @@ def load(folder: Path | str) -> Policy | LanguagePolicy:
     return policy
 
 
-def evaluate(folder: Path | str, episodes: int = 20, seed: int = 0) -> dict[str, Any]:
-    """Scores of a run's policy from fixed starts: scores, mean and its 95 % interval."""
+def evaluate(folder: Path | str, episodes: int = 20, seed: int = 0, descriptor: Sequence[float] = ()) -> dict[str, Any]:
+    """Scores of a run's policy from fixed starts: scores, mean and its 95 % interval.
+
+    descriptor: where the run filled an archive, the elite nearest to it acts, and not the fittest.
+    """
     from actrix.rng import seed_of, torch_stream
 
     learner, regime, data = load_learner(folder)
+    found: dict[str, Any] = {}
     try:
+        if descriptor:
+            focus = getattr(learner, "focus", None)
+            if focus is None:
+                raise ActrixError(f"{data['system']} has no archive", "leave out --descriptor", misuse=True)
+            found["descriptor"] = focus(descriptor)
         with torch_stream(seed, "evaluate"):
             scores = regime.evaluate(learner, episodes, seed_of(seed, "evaluation"))
     finally:
         regime.close()
-    return {"system": data["system"], "env": data["env"], "task": data["task"], "episodes": episodes, **scores}
+    about = {"system": data["system"], "env": data["env"], "task": data["task"], "episodes": episodes}
+    return {**about, **found, **scores}
 
 
 def collect(

@@ -12,6 +12,15 @@ def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: 
     return reward + discount * torch.where(terminated, 0.0, next_value)
 
 
+def similarity(achieved: Tensor, wanted: Tensor, length: float) -> Tensor:
+    """How much of a reward counts where one thing was wanted and another was achieved: [B, K], [B, K] -> [B] in (0, 1].
+
+    exp(-||achieved - wanted|| / length): 1 for the same, 1/e at a distance of `length`. A reward that it scales must
+    be positive, or to miss would pay. Source: Faldor et al. 2023 (2303.03832), section 4.1.
+    """
+    return (-torch.linalg.vector_norm(achieved - wanted, dim=-1) / length).exp()
+
+
 @torch.no_grad()
 def gae(
     reward: Tensor,

@@ -7,7 +7,7 @@ group, so an actor loss cannot leak into a critic however it was computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +45,21 @@ class SGD:
     clip_norm: float | None = None
 
 
-Rule = Adam | SGD
+@dataclass(frozen=True)
+class Functional:
+    """Steps on a model's outputs, not on its parameters: `fit(rows, gradient, rate)` moves what the model says of the
+    rows against the gradient there. What boosted trees are made of.
+
+    The gradient is that of each row's own loss: the mean's, times the number of rows. `rate` multiplies the model's
+    own learning rates.
+    """
+
+    fit: Callable[[Tensor, Tensor, Tensor], None]
+    rate: float = 1.0
+    clip_norm = None
+
+
+Rule = Adam | SGD | Functional
 
 
 def rule(name: str, rate: float, momentum: float = 0.9, clip_norm: float | None = None) -> Rule:
@@ -88,6 +102,14 @@ class Optimiser(nn.Module):
         """Set the learning rate of a group from now on; it is a buffer, saved with the rest."""
         getattr(self, f"{name}_rate").copy_(torch.as_tensor(rate))
 
+    @torch.no_grad()
+    def reset(self, name: str) -> None:
+        """Begin a group anew: no moments, no steps; its parameters and its rate stay."""
+        getattr(self, f"{name}_step").zero_()
+        if isinstance(self.settings[name], Adam):
+            for moments in self.state(name):
+                torch._foreach_zero_(moments)
+
     def gradients(self, losses: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
         """d loss_g / d group_g for every named loss. A parameter that a loss does not reach gets zeros."""
         found = {}
@@ -101,6 +123,7 @@ class Optimiser(nn.Module):
     def advance(self, name: str, gradient: list[Tensor]) -> None:
         """One step of one group, in place."""
         setting, parameters = self.settings[name], [p.detach() for p in self.groups[name]]
+        assert not isinstance(setting, Functional)  # is fitted, see `step`
         step: Tensor = getattr(self, f"{name}_step")
         rate: Tensor = getattr(self, f"{name}_rate")
         if setting.clip_norm is not None:
@@ -135,10 +158,25 @@ class Optimiser(nn.Module):
         torch._foreach_mul_(direction, size)
         torch._foreach_sub_(parameters, direction)
 
-    def step(self, losses: Mapping[str, Tensor]) -> None:
-        """Take all gradients at the current parameters, then step all groups together."""
-        for name, gradient in self.gradients(losses).items():
-            self.advance(name, gradient)
+    def step(self, losses: Mapping[str, Tensor], outputs: Mapping[str, tuple[Tensor, Tensor]] = {}) -> None:
+        """Take all gradients at the current parameters, then step all groups together.
+
+        outputs: (rows [..., D], what the group said of them [..., O]) of every `Functional` group that has a loss.
+        """
+        stepped, fits = {}, []
+        for name, loss in losses.items():
+            setting = self.settings[name]
+            if isinstance(setting, Functional):
+                rows, output = outputs[name]
+                gradient = torch.autograd.grad(loss, output, retain_graph=True)[0]
+                fits.append((name, setting, rows, gradient * math.prod(gradient.shape[:-1])))
+            else:
+                stepped[name] = loss
+        for name, gradients in self.gradients(stepped).items():
+            self.advance(name, gradients)
+        for name, setting, rows, gradient in fits:
+            getattr(self, f"{name}_step").add_(1)
+            setting.fit(rows, gradient, getattr(self, f"{name}_rate"))
 
 
 class Snapshot(nn.Module):

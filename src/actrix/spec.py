@@ -19,7 +19,8 @@ class Part:
     """Columns `start:stop` of an observation row; `shape` is their shape in the environment.
 
     A privileged part is known in training only: critics may see it, an actor never does. Where several agents act
-    (see `Spec.agents`), a part with a number is what that agent alone sees.
+    (see `Spec.agents`), a part with a number is what that agent alone sees. The columns of a categorical part are 0
+    or 1: values of one or several choices, one-hot, or bits.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Part:
     image: bool = False
     privileged: bool = False
     agent: int | None = None
+    categorical: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Spec:
     action: Box | Choices
     obs_dtype: str = "float32"
     view: tuple[Part, ...] | None = None
+    descriptor: int = 0  # numbers in the descriptor of an episode, where the environment describes its episodes
 
     @property
     def obs_size(self) -> int:
@@ -92,6 +95,17 @@ class Spec:
         """The same task for a network that only learns from it: it looks at everything, unless `view` says what."""
         return self if self.view is not None else self.looking_at(self.obs)
 
+    def with_context(self, size: int) -> Spec:
+        """The same task for a network whose rows end in `size` further numbers: a goal, a descriptor, a skill."""
+        return replace(self, obs=(*self.obs, Part("context", self.obs_size, self.obs_size + size, (size,))))
+
+    def chunked(self, length: int) -> Spec:
+        """The same task for a network that sees `length` actions in a row as one. Boxes only."""
+        assert isinstance(self.action, Box)
+        bounds = (None if b is None else b * length for b in (self.action.low, self.action.high))
+        size = length * self.action.size
+        return replace(self, action=Box(size, (size,), *bounds))
+
     @property
     def action_size(self) -> int:
         """Width of a canonical action row."""
@@ -106,7 +120,8 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         action = {"kind": self.action.kind, **self.action.__dict__}
-        return {"obs": [p.__dict__ for p in self.obs], "action": action, "obs_dtype": self.obs_dtype}
+        found = {"obs": [p.__dict__ for p in self.obs], "action": action, "obs_dtype": self.obs_dtype}
+        return {**found, "descriptor": self.descriptor} if self.descriptor else found
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Spec:
@@ -115,14 +130,14 @@ class Spec:
             k: tuple(v) if isinstance(v, list) else v for k, v in data["action"].items() if k != "kind"
         }
         action = Box(**fields) if data["action"]["kind"] == "box" else Choices(**fields)
-        return Spec(parts, action, data["obs_dtype"])
+        return Spec(parts, action, data["obs_dtype"], descriptor=data.get("descriptor", 0))
 
 
-def vector_spec(obs_size: int, action: Box | Choices | int) -> Spec:
+def vector_spec(obs_size: int, action: Box | Choices | int, descriptor: int = 0) -> Spec:
     """A spec for a plain observation vector; an integer action is that many numbers in [-1, 1]."""
     if isinstance(action, int):
         action = Box(action, (action,), (-1.0,) * action, (1.0,) * action)
-    return Spec((Part("obs", 0, obs_size, (obs_size,)),), action)
+    return Spec((Part("obs", 0, obs_size, (obs_size,)),), action, descriptor=descriptor)
 
 
 def size_of(shape: tuple[int, ...]) -> int:

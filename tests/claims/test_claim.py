@@ -43,6 +43,7 @@ FIGURES = {"ours": [1.0, 2.0, 6.0], "theirs": [0.0, 1.0, 2.0], "flat": [4.0, 4.0
         ("abs(mean(theirs) - mean(ours)) < 2", 2, 2, False),
         ("-mean(ours) >= -3", -3, -3, True),
         ("low(flat) >= 4", 4, 4, True),
+        ("quartile(ours) >= 3", 2, 3, False),
         ("high(flat) - 2 * 2 <= 0", 0, 0, True),
     ],
 )

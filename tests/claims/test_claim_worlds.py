@@ -9,7 +9,7 @@ import pytest
 
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
-from actrix.claims.worlds import Layers, soft_optimal, two_modes
+from actrix.claims.worlds import KeyDoor, Layers, soft_optimal, two_modes
 
 
 def test_soft_optimum_by_enumerating_paths() -> None:
@@ -29,6 +29,29 @@ def test_soft_optimum_by_enumerating_paths() -> None:
             weights[path] = np.exp(total / temperature)
         np.testing.assert_allclose(policy[start], weights.sum((1, 2)) / weights.sum(), rtol=1e-9)
     np.testing.assert_allclose(policy.sum(-1), 1.0)
+
+
+@pytest.mark.parametrize("distractors", [0, 40])
+def test_the_door_is_reached_by_what_is_seen_alone_on_a_shortest_path(distractors: int) -> None:
+    """Walking towards the key, then towards the door, as seen, takes as many steps as there are cells between."""
+    env = KeyDoor(distractors)
+    for seed in range(50):
+        seen, _ = env.reset(seed=seed)
+        assert env.observation_space.contains(seen)
+        legs = [(env.me, env.key), (env.key, env.door)]
+        shortest = sum(abs(a - b) for here, there in legs for a, b in zip(here, there))
+        reward, steps, ended = 0.0, 0, False
+        while not ended:
+            towards = seen[2:4] if seen[4] else seen[:2]
+            action = int(towards[0] == 2) if towards[0] != 1 else 2 + int(towards[1] == 2)
+            assert reward == 0
+            seen, reward, ended, cut, _ = env.step(action)
+            steps += 1
+            assert not cut
+        assert steps == shortest
+        assert reward == pytest.approx(1 - 0.9 * shortest / 30)
+    env.reset(seed=0)
+    assert [env.step(0)[2:4] for _ in range(30)] == [(False, False)] * 29 + [(False, True)]
 
 
 def judged(env: str, look: str | None = None, **settings: object) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from actrix.evaluate.page import bounds, number, places
 from actrix.evaluate.records import read_run
 from actrix.evaluate.report import write_report
 from actrix.evaluate.statistics import Interval
+from actrix.evaluate.traces import levels
 
 EVIL = "</div><script>document.title='owned'</script><img src=x onerror=alert(1)>&lt;"
 
@@ -69,6 +70,45 @@ def test_hostile_text_is_shown_and_not_executed(make_run, browse, tmp_path: Path
     assert "<title>grpo on countdown level 1</title>" in dom
     assert "document.title='owned'" in text_of(dom).replace("&lt;", "<")
     assert "pass@4" in dom
+
+
+def message(role: str, parent: int, words: str, **about: object) -> dict[str, object]:
+    tokens = [{"text": w, "advantage": 0.5, "logp": -1.0, "action": True} for w in words.split()]
+    return {"role": role, "parent": parent, "tokens": tokens, **about}
+
+
+def test_messages_stand_under_what_they_answer(make_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A tree of critiques and revisions: roles, verdicts and rewards beside each, and what a revision changed."""
+    messages = [
+        message("actor", -1, "1 + 1 = 3", score=0.1, parts={"correct": 0.0}, verdict="step 1 is false"),
+        message("critic", 0, "bad step 1", score=1.0, parts={}, reward=1.2),
+        message("actor", 1, "1 + 1 = 2", score=1.0, parts={}, revises=0),
+        message("critic", 0, "ok", reward=-1.0, verdict=EVIL),
+        message("actor", 3, "1 + 1 = 3", revises=0),
+        message("critic", 99, "lost"),
+    ]
+    folder = make_run("tree", system="critique-rl", env=None, task="arith-trace")
+    lines = [{"step": 1, "prompt": "1 + 1 :", "messages": messages, "score": 0.5}]
+    lines += [{"step": 1, "prompt": "x", "messages": "broken", "score": 0.1}]
+    (folder / "traces").mkdir()
+    (folder / "traces" / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = write_report([folder], tmp_path / "tree.html").read_text()
+    tree = source[source.index('<div class="trace">') :]
+    assert re.findall(r'--level:(\d)"><span class="role">(\w+)', tree) == [
+        ("0", "actor"), ("1", "critic"), ("2", "actor"), ("1", "critic"), ("2", "actor"),
+    ]  # fmt: skip
+    assert re.findall(r'class="t up changed"[^>]*>([^<]*)<', tree) == ["2"]
+    for text in ("step 1 is false", "<b>+1.2</b>", f"<b>{number(-1.0)}</b>", "correct 0", "score 0.5"):
+        assert text in tree
+    assert source.count("<script") == 1
+    assert "lost" not in tree
+
+
+def test_a_conversation_keeps_its_speakers_on_their_lines() -> None:
+    talk = [message("asker", -1, "a"), *(message("asker" if i % 2 else "other", i, "b") for i in range(5))]
+    assert levels(talk) == [0, 1, 0, 1, 0, 1]
+    fork = [*talk, message("other", 0, "c"), message("asker", 6, "d")]
+    assert levels(fork) == [0, 1, 2, 1, 2, 1, 1, 2]
 
 
 def test_tokens_are_coloured_by_advantage(make_run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

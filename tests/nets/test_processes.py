@@ -108,6 +108,8 @@ def test_conversions_agree_with_what_was_mixed(name: str, source: Any, target: A
 def test_levels_go_from_noise_to_data(name: str) -> None:
     process = PROCESSES[name]()
     alpha, sigma = process.levels(torch.tensor(process.times(20)))
+    single = torch.tensor([process.level(t) for t in process.times(20)])
+    torch.testing.assert_close(torch.stack((alpha, sigma), 1), single)
     assert (sigma.diff() < 0).all()
     assert (alpha.diff() >= 0).all()
     assert alpha[-1] == 1

@@ -38,7 +38,13 @@ class Small(gym.Env):
         else:
             self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 
+    descriptor_space = spaces.Box(0.0, 1.0, (2,), np.float32)
+
     def _see(self) -> tuple[Any, dict[str, Any]]:
+        obs, info = self._look()
+        return obs, {**info, "descriptor": self.np_random.random(2)}
+
+    def _look(self) -> tuple[Any, dict[str, Any]]:
         draw = self.np_random
         if self.image:
             obs: Any = draw.integers(0, 256, (8, 8, 3), np.uint8)

@@ -24,9 +24,9 @@ class Action:
 class Actor(nn.Module):
     """Base of the actors. `act(obs [B, D], mode, mask) -> Action`; mode "sample" explores, "mean" does not."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, raw: bool = False) -> None:
         super().__init__()
-        self.encoder = Encoder(spec)
+        self.encoder = Encoder(spec, raw=raw)
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         raise NotImplementedError

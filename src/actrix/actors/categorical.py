@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actrix.actors.base import Action, Actor
@@ -44,19 +44,33 @@ def expect_sampled(logp: Tensor, value: Tensor) -> Tensor:
 
 
 class Categorical(Actor):
-    """Independent softmax choices: K of them, sizes[k] options each (a MultiBinary bit is a choice of 2)."""
+    """Independent softmax choices: K of them, sizes[k] options each (a MultiBinary bit is a choice of 2).
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
-        super().__init__(spec)
+    `net` maps whole rows [..., D] to the logits [..., sum of sizes], where they are not to come from a perceptron.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int] = (),
+        activation: str = "tanh",
+        orthogonal: bool = True,
+        net: nn.Module | None = None,
+    ) -> None:
+        super().__init__(spec, raw=net is not None)
         assert isinstance(spec.action, Choices)
         self.sizes = spec.action.sizes
-        self.net = MLP(self.encoder.size, hidden, sum(self.sizes), activation, orthogonal=orthogonal, head_gain=0.01)
+        self.net = net or MLP(
+            self.encoder.size, hidden, sum(self.sizes), activation, orthogonal=orthogonal, head_gain=0.01
+        )
 
     def logps(self, obs: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Log-probabilities of every option of each choice: K tensors [..., sizes[k]]."""
-        logits = self.net(self.encoder(obs)).split(self.sizes, -1)
+        return self._logps(self.net(self.encoder(obs)), mask)
+
+    def _logps(self, logits: Tensor, mask: Tensor | None) -> list[Tensor]:
         masks = [None] * len(self.sizes) if mask is None else mask.split(self.sizes, -1)
-        return [F.log_softmax(forbid(x, m), -1) for x, m in zip(logits, masks)]
+        return [F.log_softmax(forbid(x, m), -1) for x, m in zip(logits.split(self.sizes, -1), masks)]
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         logps = self.logps(obs, mask)
@@ -66,7 +80,11 @@ class Categorical(Actor):
 
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy of given choices [..., K], both [...]."""
-        logps = self.logps(obs, mask)
+        return self.judge(self.net(self.encoder(obs)), action, mask)
+
+    def judge(self, output: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`evaluate` from what the net says of the observations."""
+        logps = self._logps(output, mask)
         logp = sum(x.gather(-1, action[..., k : k + 1])[..., 0] for k, x in enumerate(logps))
         entropy = sum(-expect(x, x) for x in logps)
         return logp, entropy  # type: ignore[return-value]

@@ -12,6 +12,15 @@ from actrix.nets.mlp import MLP
 from actrix.spec import Spec
 
 
+def smoothed(action: Tensor, std: float, bound: float) -> Tensor:
+    """Target policy smoothing: clip(action + clip(e, -bound, bound), -1, 1), e ~ N(0, std). [..., A] -> [..., A].
+
+    Source: Fujimoto et al. 2018 (1802.09477), section 5.3.
+    """
+    noise = (std * torch.randn_like(action)).clamp(-bound, bound)
+    return (action + noise).clamp(-1.0, 1.0)
+
+
 class Deterministic(Actor):
     """a = tanh(net(s)) in [-1, 1]^A; `act` in mode "sample" adds N(0, noise) and clips.
 

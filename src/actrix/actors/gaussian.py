@@ -119,25 +119,29 @@ class Gaussian(Actor):
     """a ~ N(mean(s), std), unbounded; std is one learned number per action, not a function of s (PPO).
 
     `bounded` keeps the mean in (-1, 1) by tanh (IQL). Samples can still lie outside: the environment clips them.
+    `net` maps whole rows [..., D] to the mean, where it is not to come from a perceptron.
     """
 
     def __init__(
         self,
         spec: Spec,
-        hidden: Sequence[int],
+        hidden: Sequence[int] = (),
         activation: str = "tanh",
         log_std: float = 0.0,
         bounded: bool = False,
+        net: nn.Module | None = None,
     ) -> None:
-        super().__init__(spec)
+        super().__init__(spec, raw=net is not None)
         self.bounded = bounded
-        self.net = MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
+        self.net = net or MLP(self.encoder.size, hidden, spec.action_size, activation, orthogonal=True, head_gain=0.01)
         self.log_std = nn.Parameter(torch.full((spec.action_size,), log_std))
 
     def forward(self, obs: Tensor) -> Tensor:
         """The mean action [..., A]."""
-        mean = self.net(self.encoder(obs))
-        return torch.tanh(mean) if self.bounded else mean
+        return self._mean(self.net(self.encoder(obs)))
+
+    def _mean(self, output: Tensor) -> Tensor:
+        return torch.tanh(output) if self.bounded else output
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         mean = self(obs)
@@ -156,7 +160,11 @@ class Gaussian(Actor):
 
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
-        mean = self(obs)
+        return self.judge(self.net(self.encoder(obs)), action)
+
+    def judge(self, output: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`evaluate` from what the net says of the observations."""
+        mean = self._mean(output)
         logp = gaussian_logp((action - mean) * (-self.log_std).exp(), self.log_std)
         entropy = (self.log_std + HALF_LOG_TAU + 0.5).sum()
         return logp, entropy.expand_as(logp)

@@ -81,9 +81,15 @@ class Generative(Actor):
         """`count` proposals for every row, in [-1, 1]: [B, D] -> [B, count, A]. Mode "mean" has fixed noise."""
         rows = obs if count == 1 else obs[:, None].expand(-1, count, -1).flatten(0, 1)
         if mode == "mean":
-            noise = self.latents[:count].expand(len(obs), count, self.size).flatten(0, 1)
+            if count > len(self.latents):
+                raise ActrixError(
+                    f"noise is kept for {len(self.latents)} proposals, not for {count}",
+                    "act in mode sample, or make the actor for as many",
+                    misuse=True,
+                )
+            noise = self.latents[:count].expand(obs.shape[0], count, self.size).flatten(0, 1)
         else:
-            noise = torch.randn(len(rows), self.size, device=obs.device)
+            noise = torch.randn(rows.shape[0], self.size, device=obs.device)
         return self.sample(rows, noise, guide, 0.0 if mode == "mean" else self.churn).unflatten(0, (-1, count))
 
     def sample(
@@ -100,7 +106,7 @@ class Generative(Actor):
             return guide(obs, noisy, clean, time)
 
         if noise is None:
-            noise = torch.randn(len(obs), self.size, device=obs.device)
+            noise = torch.randn(obs.shape[0], self.size, device=obs.device)
         made = self.process.sample(
             field, noise.shape, self.steps, noise=noise, guide=None if guide is None else push, churn=churn,
             clip=self.clip,

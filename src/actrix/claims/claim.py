@@ -147,6 +147,7 @@ class Trained:
     def __call__(self, seed: int) -> float:
         import dataclasses
 
+        from actrix.run.language import SHARED
         from actrix.run.trainer import RunOptions, Trainer
 
         entry = registry.load(self.system)
@@ -163,14 +164,15 @@ class Trained:
         trainer = Trainer.start(self.system, options, config)
         run = Training(trainer, {})
         try:
-            for report in trainer:
-                if report.figures:
-                    run.steps.append(report.step)
-                    run.figures.append({name: float(value) for name, value in report.figures.items()})
-                run.episodes += report.episodes
-                if report.evaluation:
-                    run.evaluation = report.evaluation
-                    run.scores[report.step] = float(report.evaluation["mean"])
+            with SHARED.sharing():  # arms that begin with the same warm start make it once
+                for report in trainer:
+                    if report.figures:
+                        run.steps.append(report.step)
+                        run.figures.append({name: float(value) for name, value in report.figures.items()})
+                    run.episodes += report.episodes
+                    if report.evaluation:
+                        run.evaluation = report.evaluation
+                        run.scores[report.step] = float(report.evaluation["mean"])
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()

@@ -103,6 +103,48 @@ class NoisyChain(gym.Env):
         return self.seen(), float(self.np_random.normal(0.0, self.std)), self.at == self.length, False, {}
 
 
+class KeyDoor(gym.Env):
+    """A room of 5 x 5 cells: walk over the key, then through the door. All that is seen is categorical.
+
+    Seen: where the key lies and where the door, left, here or right, and above, here or below; whether the key is
+    carried; and `distractors` values out of 4, drawn anew at every step. Actions: four moves. The reward is 1 for
+    coming to the door with the key, less 0.9 of the time that it took; 0 if 30 steps did not do.
+    """
+
+    side, limit = 5, 30
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+    def __init__(self, distractors: int) -> None:
+        self.distractors = distractors
+        self.observation_space = gym.spaces.MultiDiscrete([3, 3, 3, 3, 2] + [4] * distractors)
+        self.action_space = gym.spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        cells = self.np_random.choice(self.side**2, 3, replace=False)
+        self.me, self.key, self.door = (divmod(int(cell), self.side) for cell in cells)
+        self.carried, self.time = False, 0
+        return self._seen(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.time += 1
+        x, y = (at + by for at, by in zip(self.me, self.moves[action]))
+        if 0 <= x < self.side and 0 <= y < self.side:
+            self.me = (x, y)
+        self.carried |= self.me == self.key
+        done = self.carried and self.me == self.door
+        reward = 1 - 0.9 * self.time / self.limit if done else 0.0
+        return self._seen(), reward, done, self.time >= self.limit and not done, {}
+
+    def _seen(self) -> np.ndarray:
+        places = [
+            1 + (there > here) - (there < here)
+            for thing in (self.key, self.door)
+            for there, here in zip(thing, self.me)
+        ]
+        return np.concatenate(([*places, self.carried], self.np_random.integers(4, size=self.distractors)))
+
+
 def scaled_pendulum(scale: float) -> gym.Env:
     """Pendulum-v1 with its reward times `scale`."""
     return TransformReward(PendulumEnv(), lambda reward: scale * float(reward))
@@ -112,6 +154,8 @@ gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 for name, std in (("Quiet", 1.0), ("Loud", 10.0)):
     gym.register(f"{name}Chain-v0", entry_point="actrix.claims.worlds:NoisyChain", kwargs={"std": std})
+for name, distractors in (("Plain", 0), ("Crowded", 40)):
+    gym.register(f"{name}KeyDoor-v0", entry_point="actrix.claims.worlds:KeyDoor", kwargs={"distractors": distractors})
 for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0), ("Hundredfold", 100.0)):
     gym.register(
         f"{name}Pendulum-v1",

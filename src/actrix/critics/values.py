@@ -64,15 +64,17 @@ class QEnsemble(nn.Module):
         """obs [B, D]; action [B, A] -> members [E, B], or K actions for each row [B, K, A] -> members [E, B, K]."""
         return self._judge(self.encoder(obs), action)
 
-    def frozen(self, obs: Tensor, action: Tensor) -> Value:
-        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others."""
-        return self._judge(self.encoder(obs).detach(), action, frozen=True)
+    def frozen(self, obs: Tensor, action: Tensor, first: int | None = None) -> Value:
+        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others.
 
-    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False) -> Value:
+        `first`: only so many of the critics."""
+        return self._judge(self.encoder(obs).detach(), action, True, first)
+
+    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False, first: int | None = None) -> Value:
         if action.ndim == features.ndim:
-            return Value(self.net(torch.cat((features, action), -1), frozen=frozen)[..., 0])
-        rows = torch.cat((features[:, None].expand(-1, action.shape[1], -1), action), -1)
-        return Value(self.net(rows.flatten(0, 1), frozen=frozen)[..., 0].unflatten(-1, action.shape[:2]))
+            return Value(self.net(torch.cat((features, action), -1), frozen=frozen, first=first)[..., 0])
+        rows = torch.cat((features[:, None].expand(-1, action.shape[1], -1), action), -1).flatten(0, 1)
+        return Value(self.net(rows, frozen=frozen, first=first)[..., 0].unflatten(-1, action.shape[:2]))
 
 
 class DiscreteQ(nn.Module):
@@ -96,12 +98,20 @@ class DiscreteQ(nn.Module):
 
 
 class StateValue(nn.Module):
-    """V(s): [..., D] -> [...]."""
+    """V(s): [..., D] -> [...]. `net` maps whole rows to [..., 1], where it is not to be a perceptron."""
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], activation: str = "tanh", orthogonal: bool = True) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int] = (),
+        activation: str = "tanh",
+        orthogonal: bool = True,
+        layer_norm: bool = False,
+        net: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(spec.for_critic())
-        self.net = MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal)
+        self.encoder = Encoder(spec.for_critic(), raw=net is not None)
+        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal, layer_norm=layer_norm)
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
@@ -145,6 +155,7 @@ class ScaledValue(StateValue):
         share = torch.maximum(1 / self.calls, torch.full_like(self.calls, self.rate))
         self.mean.lerp_((target * weight).sum() / count, share)
         self.square.lerp_((target.square() * weight).sum() / count, share)
+        assert isinstance(self.net, MLP)
         head = self.net.layers[-1]
         assert isinstance(head, Linear)
         head.bias.copy_((scale * head.bias + before - self.mean) / self.std)

@@ -57,9 +57,9 @@ class Transitions(Batch):
     mask: Tensor | None = None  # [B, sum of choices] bool: which choices were legal in obs
     next_mask: Tensor | None = None  # [B, sum of choices] bool: which choices are legal in next_obs
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
-    valid: Tensor | None = (
-        None  # [B] bool: False where the data do not say what followed (see `data.chunks`); None: all
-    )
+    context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
+    achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
+    valid: Tensor | None = None  # [B] bool: False where the data do not say what followed (`data.chunks`); None: all
 
 
 @batch
@@ -79,8 +79,10 @@ class Steps(Batch):
     condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
     group: Tensor | None = None  # [B] rows of one prompt share a number, which is below B
     length: Tensor | None = None  # [B] tokens in the row, prompt included
+    segment: Tensor | None = None  # [B, T] which of its row's utterances a token is part of, from 0; -1: none
     advantage: Tensor | None = None  # [B, T] filled by credit
     target: Tensor | None = None  # [B, T] value targets, filled by credit
+    output: Tensor | None = None  # [B, T, O] what a model said of obs when credit was given, if it is wanted again
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
 
@@ -126,6 +128,22 @@ class Pairs(Batch):
     logp_reference: Tensor | None = None  # [B, 2] log-probability of the completion under the reference, nats
     logp_anchor: Tensor | None = None  # [B, 2] the same under the policy that this step started from
     total: Tensor | None = None  # [] number of pairs that one gradient averages over
+
+
+@batch
+class Utterances(Batch):
+    """Off-policy conversation, one utterance per row: `tokens` are the state s, what was said, and the reply, so that
+    s' is all of them. Right-padded."""
+
+    tokens: Tensor  # [B, L]
+    start: Tensor  # [B] tokens of s: the utterance begins here
+    stop: Tensor  # [B] tokens of s and the utterance
+    length: Tensor  # [B] tokens of s'
+    reward: Tensor  # [B]
+    terminated: Tensor  # [B] bool
+    fresh: Tensor  # [B, L'] s and an utterance of today's policy
+    fresh_stop: Tensor  # [B] tokens of it
+    total: Tensor | None = None  # [] number of rows that one gradient averages over
 
 
 @batch

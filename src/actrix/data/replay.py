@@ -20,35 +20,17 @@ from actrix.errors import ActrixError
 from actrix.spec import Choices, Spec
 
 
-class Replay:
-    """The last `capacity` transitions, sampled uniformly.
+class Ring:
+    """The last `capacity` rows of some columns, sampled uniformly.
 
-    Rows are `Transitions`; `folder` None keeps them in memory. Raises ActrixError where the disk is full.
+    layout: name -> (shape of one row, NumPy type). `folder` None keeps them in memory. Raises ActrixError where the
+    disk is full.
     """
 
     def __init__(
-        self,
-        spec: Spec,
-        capacity: int,
-        folder: Path | None = None,
-        slack: int = 0,
-        masks: bool = False,
-        returns: bool = False,
+        self, layout: dict[str, tuple[tuple[int, ...], Any]], capacity: int, folder: Path | None = None, slack: int = 0
     ) -> None:
         self.capacity, self.rows, self.total = capacity, capacity + slack, 0
-        choices = isinstance(spec.action, Choices)
-        layout: dict[str, tuple[tuple[int, ...], Any]] = {
-            "obs": ((spec.obs_size,), spec.obs_dtype),
-            "action": ((spec.action_size,), np.int64 if choices else np.float32),
-            "reward": ((), np.float32),
-            "next_obs": ((spec.obs_size,), spec.obs_dtype),
-            "terminated": ((), np.bool_),
-            "truncated": ((), np.bool_),
-        }
-        if masks and isinstance(spec.action, Choices):
-            layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
-        if returns:
-            layout["returns"] = ((), np.float32)
         self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
         self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
 
@@ -72,7 +54,7 @@ class Replay:
 
     def add(self, **columns: np.ndarray) -> None:
         """Append N rows, given by column name, each [N, ...]."""
-        n = len(columns["reward"])
+        n = len(next(iter(columns.values())))
         at = self.total % self.rows
         first = min(n, self.rows - at)
         for name, values in columns.items():
@@ -87,19 +69,18 @@ class Replay:
         held = rows >= self.total - self.rows
         self._arrays[name][rows[held] % self.rows] = values[held]
 
-    def sample(self, n: int) -> Transitions:
-        """n transitions, uniformly with replacement, drawn from torch's current stream."""
+    def draw(self, n: int) -> Tensor:
+        """Physical rows [n] of the window, uniformly with replacement, drawn from torch's current stream."""
         size = len(self)
         index = torch.randint(size, (n,))
         start = self.total - size
         if start:
             index.add_(start).remainder_(self.rows)
-        return self.at(index)
+        return index
 
-    def at(self, index: Tensor) -> Transitions:
-        """The transitions in the given physical rows [n]."""
-        columns = {name: tensor.index_select(0, index) for name, tensor in self._tensors.items()}
-        return Transitions(**columns)
+    def columns(self, index: Tensor) -> dict[str, Tensor]:
+        """The given physical rows [n] by column."""
+        return {name: tensor.index_select(0, index) for name, tensor in self._tensors.items()}
 
     def state(self) -> dict[str, Any]:
         """Counter and checksums of what is in the window; flushed to disk first."""
@@ -144,3 +125,43 @@ class Replay:
         """The window's rows by column, oldest first (copies)."""
         index = torch.arange(self.total - len(self), self.total) % self.rows
         return {name: tensor[index] for name, tensor in self._tensors.items()}
+
+
+class Replay(Ring):
+    """The last `capacity` transitions, sampled uniformly."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        capacity: int,
+        folder: Path | None = None,
+        slack: int = 0,
+        masks: bool = False,
+        returns: bool = False,
+        context: int = 0,
+    ) -> None:
+        """context: width of the columns `context` and `achieved`; 0 has none."""
+        choices = isinstance(spec.action, Choices)
+        layout: dict[str, tuple[tuple[int, ...], Any]] = {
+            "obs": ((spec.obs_size,), spec.obs_dtype),
+            "action": ((spec.action_size,), np.int64 if choices else np.float32),
+            "reward": ((), np.float32),
+            "next_obs": ((spec.obs_size,), spec.obs_dtype),
+            "terminated": ((), np.bool_),
+            "truncated": ((), np.bool_),
+        }
+        if masks and isinstance(spec.action, Choices):
+            layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
+        if returns:
+            layout["returns"] = ((), np.float32)
+        if context:
+            layout["context"] = layout["achieved"] = ((context,), np.float32)
+        super().__init__(layout, capacity, folder, slack)
+
+    def sample(self, n: int) -> Transitions:
+        """n transitions, uniformly with replacement, drawn from torch's current stream."""
+        return self.at(self.draw(n))
+
+    def at(self, index: Tensor) -> Transitions:
+        """The transitions in the given physical rows [n]."""
+        return Transitions(**self.columns(index))

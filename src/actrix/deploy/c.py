@@ -8,8 +8,8 @@ weights are constants, everything else is on the stack.
 
 The map is traced as a graph of tensor operations for one observation, and each operation becomes a loop. Any policy
 can be written whose graph consists of the operations below: those of MLP actors of every kind, with normalisers,
-layer norms and masks; convolutions are not among them. Where there is a C compiler, nothing is written before the
-compiled file has agreed with the policy on random and extreme inputs, as for ONNX.
+layer norms and masks, and those of boosted trees; convolutions are not among them. Where there is a C compiler,
+nothing is written before the compiled file has agreed with the policy on random and extreme inputs, as for ONNX.
 """
 
 from __future__ import annotations
@@ -219,6 +219,25 @@ class Writer:
     def _pick(self, node: Any, out: Tensor, x: Any, offset: int, strides: Sequence[int]) -> None:
         name = self.declare(node if isinstance(node, str) else node.name, out)
         self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{offset} + {at('i', out.shape, strides)}];")
+
+    def _index_select(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any) -> None:
+        name, strides, shape = self.declare(node.name, out), contiguous(self.values[x.name].shape), list(out.shape)
+        dim %= out.ndim
+        chosen = f"{self.names[index.name]}[{at('i', shape, [int(d == dim) for d in range(out.ndim)])}]"
+        rest = at("i", shape, [0 if d == dim else s for d, s in enumerate(strides)])
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{rest} + {chosen} * {strides[dim]}];")
+
+    def _gather(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any, **kwargs: Any) -> None:
+        name, strides = self.declare(node.name, out), contiguous(self.values[x.name].shape)
+        dim %= out.ndim
+        rest = at("i", out.shape, [0 if d == dim else s for d, s in enumerate(strides)])
+        chosen = f"{self.names[index.name]}[i] * {strides[dim]}"
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{rest} + {chosen}];")
+
+    def _embedding(self, node: torch.fx.Node, out: Tensor, table: Any, index: Any, *args: Any) -> None:
+        name, width = self.declare(node.name, out), self.values[table.name].shape[1]
+        place = f"{self.names[index.name]}[i / {width}] * {width} + i % {width}"
+        self.loop(out.numel(), f"{name}[i] = {self.names[table.name]}[{place}];")
 
     def _cat(self, node: torch.fx.Node, out: Tensor, parts: Sequence[Any], dim: int = 0) -> None:
         name, strides, start = self.declare(node.name, out), contiguous(out.shape), 0

@@ -417,6 +417,7 @@ class Omnis(Plane):
 
     def __init__(self, num_envs: int, level: str | Level = "trap", control: str = "force", **options: Any) -> None:
         super().__init__(num_envs, level, control, **options)
+        self.descriptor_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
 
     def advance(self, action: Array) -> tuple[Array, npt.NDArray[np.bool_], dict[str, Any]]:
         self.steer(action)
@@ -479,6 +480,11 @@ class Omni(Alone):
     """One of `Omnis`."""
 
     batched = Omnis
+
+    @property
+    def descriptor_space(self) -> gym.spaces.Box:
+        """Of `info["descriptor"]`."""
+        return self.plane.descriptor_space  # type: ignore[attr-defined]
 
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -49,6 +49,7 @@ class Block:
             "truncated": ((n,), np.bool_),
             "mask": ((n, width), np.bool_),
             "next_mask": ((n, width), np.bool_),
+            "descriptor": ((n, spec.descriptor), np.float32),
         }
         sizes = [-(-int(np.prod(shape)) * np.dtype(dtype).itemsize // 64) * 64 for shape, dtype in layout.values()]
         self.memory = mmap.mmap(-1, max(sum(sizes), 1))
@@ -64,7 +65,8 @@ class ProcessWorlds(Worlds):
 
     def __init__(self, makers: Sequence[Callable[[], gym.Env]], name: str, workers: int, timeout: float = 60.0) -> None:
         probe = makers[0]()  # says here, not in a worker, what is wrong with the id
-        super().__init__(name, len(makers), probe.observation_space, probe.action_space)
+        descriptor_space = getattr(probe.unwrapped, "descriptor_space", None)
+        super().__init__(name, len(makers), probe.observation_space, probe.action_space, descriptor_space)
         self.reward_at = getattr(probe.unwrapped, "reward_at", None)
         with contextlib.suppress(Exception):
             probe.close()
@@ -158,12 +160,14 @@ class ProcessWorlds(Worlds):
         arrays["action"][:] = action
         self._ask(STEP)
         masked = self._wait("step", self.timeout)
-        names = ("obs", "next_obs", "reward", "terminated", "truncated", "mask", "next_mask")
-        obs, next_obs, reward, terminated, truncated, mask, next_mask = (arrays[name].copy() for name in names)
-        valid = np.ones(self.n, bool)
-        if not masked:
-            return Outcome(obs, next_obs, reward, terminated, truncated, valid)
-        return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask)
+        names = ("obs", "next_obs", "reward", "terminated", "truncated")
+        obs, next_obs, reward, terminated, truncated = (arrays[name].copy() for name in names)
+        mask, next_mask = (arrays[name].copy() if masked else None for name in ("mask", "next_mask"))
+        valid, descriptor = np.ones(self.n, bool), None
+        ended = (terminated | truncated)[:, None]
+        if self.descriptor_space is not None and ended.any():
+            descriptor = np.where(ended, arrays["descriptor"], np.float32(np.nan))
+        return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask, descriptor=descriptor)
 
     def close(self) -> None:
         for pipe in self._pipes:
@@ -227,6 +231,8 @@ def answers(
                     mask = out.mask
                     for key in ("obs", "next_obs", "reward", "terminated", "truncated"):
                         mine[key][:] = getattr(out, key)
+                    if out.descriptor is not None:
+                        mine["descriptor"][:] = out.descriptor
                     if mask is not None and out.next_mask is not None:
                         mine["mask"][:], mine["next_mask"][:] = mask, out.next_mask
             yield DONE if mask is None else MASKED

@@ -96,7 +96,8 @@ class ObsMap:
             shape, make = leaf_row(name, leaf)
             stop = start + size_of(shape)
             agent = path[1] if path[:1] == (AGENTS,) and len(path) > 1 and isinstance(path[1], int) else None
-            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden, agent),)
+            choices = isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+            self.parts += (Part(name, start, stop, shape, is_image(leaf), hidden, agent, choices),)
             self._makers.append((start, stop, path, make))
             start = stop
         if start == 0:

@@ -36,19 +36,33 @@ class Outcome:
     mask: np.ndarray | None = None  # [N, C] bool: legal choices in `obs`
     next_mask: np.ndarray | None = None  # [N, C] bool: legal choices in `next_obs`
     episodes: list[tuple[float, int]] = field(default_factory=list)  # (return, length) of those that ended
+    descriptor: np.ndarray | None = None
+    """[N, K] float32, as parts of the descriptor space's range: what each episode that ended was like; other rows are
+    NaN. None where none ended, or the environment does not describe its episodes."""
 
 
 class Worlds:
     """Base: the maps, the bookkeeping of returns, and the checks on what environments return."""
 
     timeout = 0.0  # seconds after which a call counts as hung; 0 does not watch
+    first = 0  # the number of the first environment, where these are some of many
     _hung = False
 
-    def __init__(self, name: str, n: int, observation_space: gym.Space, action_space: gym.Space) -> None:
+    def __init__(
+        self,
+        name: str,
+        n: int,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        descriptor_space: gym.Space | None = None,
+    ) -> None:
+        """descriptor_space: a bounded Box, where the environment gives `info["descriptor"]` at an episode's end."""
         self.name, self.n = name, n
+        self.descriptor_space = measurable(name, descriptor_space)
         self.observation_space, self.action_space = observation_space, action_space
         self.obs_map, self.action_map = ObsMap(observation_space), ActionMap(action_space)
-        self.spec = Spec(self.obs_map.parts, self.action_map.spec, self.obs_map.dtype.name)
+        width = 0 if self.descriptor_space is None else int(np.prod(self.descriptor_space.shape))
+        self.spec = Spec(self.obs_map.parts, self.action_map.spec, self.obs_map.dtype.name, descriptor=width)
         self.returns, self.lengths = np.zeros(n), np.zeros(n, np.int64)
         # how the reward of a stage of a curriculum follows from a transition, where the environment says so
         self.reward_at: Callable[[int], Callable[[Any], Any]] | None = None
@@ -125,6 +139,26 @@ class Worlds:
             )
         return row
 
+    def _describe(self, ended: np.ndarray, given: Sequence[Any] | np.ndarray | None) -> np.ndarray | None:
+        """Descriptors as parts of their range [N, K]; see `Outcome`. `given`: `info["descriptor"]` by environment."""
+        if self.descriptor_space is None or not ended.any():
+            return None
+        low, high = (
+            edge.astype(np.float64).reshape(-1) for edge in (self.descriptor_space.low, self.descriptor_space.high)
+        )
+        found = np.full((self.n, len(low)), np.nan, np.float32)
+        for i in np.flatnonzero(ended).tolist():
+            value = None if given is None or given[i] is None else np.asarray(given[i], np.float64).reshape(-1)
+            if value is None or value.shape != low.shape or not np.isfinite(value).all():
+                what = "has no info['descriptor']" if value is None else f"has info['descriptor'] = {value.tolist()}"
+                raise ActrixError(
+                    f"environment {self.first + i} ({self.name}): the end of an episode {what}, "
+                    f"not the {len(low)} finite numbers of its descriptor_space",
+                    INTACT,
+                )
+            found[i] = (value - low) / (high - low)
+        return found
+
     @contextlib.contextmanager
     def _guard(self, what: str) -> Iterator[None]:
         """Calls inside are watched (see `envs.watchdog`), and what they raise becomes an ActrixError."""
@@ -157,6 +191,18 @@ class Worlds:
         raise NotImplementedError
 
 
+def measurable(name: str, space: gym.Space | None) -> gym.spaces.Box | None:
+    """The space of an environment's descriptors, or None; ActrixError where it has no range to be measured in."""
+    if space is None:
+        return None
+    if (
+        not isinstance(space, gym.spaces.Box)
+        or not (np.isfinite(space.high - space.low) & (space.high > space.low)).all()
+    ):
+        raise ActrixError(f"{name}: its descriptor_space is {space}, not a Box with finite bounds", INTACT)
+    return space
+
+
 class LocalWorlds(Worlds):
     """N environments in this process.
 
@@ -173,8 +219,10 @@ class LocalWorlds(Worlds):
         with self._guard("making it"):
             for self._at, make in enumerate(makers):
                 self.envs.append(make())
-        super().__init__(name, len(self.envs), self.envs[0].observation_space, self.envs[0].action_space)
-        self.reward_at = getattr(self.envs[0].unwrapped, "reward_at", None)
+        one = self.envs[0]
+        descriptor_space = getattr(one.unwrapped, "descriptor_space", None)
+        super().__init__(name, len(self.envs), one.observation_space, one.action_space, descriptor_space)
+        self.reward_at = getattr(one.unwrapped, "reward_at", None)
 
     def _whose(self) -> str:
         return f"environment {self.first + self._at} ({self.name})"
@@ -214,6 +262,8 @@ class LocalWorlds(Worlds):
         obs = next_obs
         mask = next_mask = self._mask(infos)
         ended = terminated | truncated
+        described = None if self.descriptor_space is None else [info.get("descriptor") for info in infos]
+        descriptor = self._describe(ended, described)
         if ended.any():
             obs = next_obs.copy()
             with self._guard("reset"):
@@ -222,7 +272,8 @@ class LocalWorlds(Worlds):
                     value, infos[i] = self.envs[i].reset()
                     write(value, obs[i])
             mask = self._mask(infos)
-        return Outcome(obs, next_obs, reward, terminated, truncated, np.ones(n, bool), mask, next_mask)
+        everyone = np.ones(n, bool)
+        return Outcome(obs, next_obs, reward, terminated, truncated, everyone, mask, next_mask, descriptor=descriptor)
 
     def close(self) -> None:
         if self._hung:
@@ -239,7 +290,8 @@ class VectorWorlds(Worlds):
     """
 
     def __init__(self, env: VectorEnv, name: str, timeout: float = 60.0) -> None:
-        super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space)
+        descriptor_space = getattr(env.unwrapped, "descriptor_space", None)
+        super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space, descriptor_space)
         self.env, self.timeout = env, timeout
         self.reward_at = getattr(env.unwrapped, "reward_at", None)
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
@@ -279,6 +331,7 @@ class VectorWorlds(Worlds):
         everyone = np.ones(self.n, bool)
         mask = next_mask = self._mask(infos, everyone)
         valid, obs = everyone, next_obs
+        last = infos.get("final_info", {}) if self.mode == AutoresetMode.SAME_STEP else infos
         if self.mode == AutoresetMode.NEXT_STEP:
             valid = ~self._was_done
             reward = np.where(valid, reward, np.float32(0.0))
@@ -297,7 +350,8 @@ class VectorWorlds(Worlds):
             if mask is not None and new is not None:
                 mask = np.where(ended[:, None], new, mask)
         self._was_done = ended & valid
-        return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask)
+        descriptor = self._describe(self._was_done, last.get("descriptor"))
+        return Outcome(obs, next_obs, reward, terminated, truncated, valid, mask, next_mask, descriptor=descriptor)
 
     def close(self) -> None:
         if not self._hung:

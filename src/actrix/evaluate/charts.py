@@ -32,6 +32,8 @@ svg.chart .axis { stroke:var(--soft); stroke-width:1; }
 svg.chart .line { fill:none; stroke-width:2; stroke-linejoin:round; stroke-linecap:round; }
 svg.chart .faint { stroke-width:1.1; opacity:.45; }
 svg.chart .band { stroke:none; opacity:.17; }
+svg.chart .cell { stroke:var(--paper); stroke-width:.5; }
+svg.chart .cell.none { fill:var(--raised); stroke:var(--rule); }
 """ + "".join(
     f".k{i} {{ stroke:var(--c{i}); }} .band.k{i}, .dot.k{i}, .swatch.k{i} {{ fill:var(--c{i}); "
     f"background:var(--c{i}); }}\n"

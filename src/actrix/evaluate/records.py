@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from actrix.errors import ActrixError
+from actrix.evaluate.archives import Elites, read_elites
 from actrix.evaluate.pictures import data_uri
 from actrix.evaluate.statistics import Array, interval
 
@@ -50,6 +51,7 @@ class RunRecord:
     traces: list[Line]
     shots: list[Shot]
     problems: list[str] = field(default_factory=list)
+    elites: Elites | None = None  # the archive of a quality-diversity run
 
     @property
     def system(self) -> str:
@@ -142,9 +144,10 @@ def read_run(folder: Path) -> RunRecord:
         trace
         for path in sorted((folder / "traces").glob("*.jsonl"))
         for trace in read_lines(path, problems)
-        if isinstance(trace.get("tokens"), list)
+        if isinstance(trace.get("tokens"), list) or isinstance(trace.get("messages"), list)
     ]
-    return RunRecord(folder, config, lines, timing, traces, _shots(folder / "rollout", problems), problems)
+    shots, elites = _shots(folder / "rollout", problems), read_elites(folder, problems)
+    return RunRecord(folder, config, lines, timing, traces, shots, problems, elites)
 
 
 def read_lines(path: Path, problems: list[str]) -> list[Line]:

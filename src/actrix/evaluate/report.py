@@ -11,6 +11,7 @@ from typing import Any
 
 from actrix.errors import ActrixError
 from actrix.evaluate import sections
+from actrix.evaluate.archives import cell_map
 from actrix.evaluate.compare import compare_runs
 from actrix.evaluate.page import note, page
 from actrix.evaluate.records import RunRecord, by_method, by_task, read_run
@@ -128,6 +129,7 @@ def _run(run: RunRecord, level: str) -> str:
     parts = {
         "Rollout": sections.film(run.shots),
         "Traces": traces(run.traces),
+        "Archive": "" if run.elites is None else cell_map(run.elites),
         "Training": sections.losses(run),
         "Speed": sections.speed(run),
         "Configuration": sections.settings_table(own if isinstance(own, dict) else {}),

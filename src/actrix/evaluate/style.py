@@ -65,6 +65,13 @@ td.value { font-family:ui-monospace,Menlo,Consolas,monospace; font-size:.85rem; 
 .t.given { color:var(--soft); text-decoration:underline dotted; }
 .parts { font-size:.88rem; display:flex; flex-wrap:wrap; gap:.1rem 1.2rem;
   font-variant-numeric:tabular-nums; }
+.tree { margin:.35rem 0; }
+.said { display:grid; grid-template-columns:6.5rem 1fr; gap:0 .6rem; margin:.15rem 0 .15rem calc(var(--level) * 1.6rem);
+  border-left:2px solid var(--rule); padding-left:.6rem; }
+.said .tokens { margin:0; }
+.said .parts { grid-column:2; color:var(--soft); font-size:.82rem; }
+.role { color:var(--soft); font-size:.82rem; padding-top:.2rem; }
+.t.changed { border-bottom:2px solid var(--ink); }
 .legend { white-space:nowrap; }
 .ramp { display:inline-block; width:9rem; height:.75rem; border-radius:3px; vertical-align:-.08em;
   margin:0 .5rem;

@@ -7,9 +7,11 @@ A tokenizer never decides what is trained on: masks are built from lengths and r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from actrix.errors import ActrixError
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -73,6 +75,39 @@ class TaskTokenizer:
         return "".join(self.alphabet[t - 2] for t in tokens if 2 <= t < self.size)
 
 
+class WordTokenizer:
+    """One id per word of a small language, after pad (0) and eos (1); a text is words with single spaces between.
+
+    Where a word always ends an utterance, such as "?", it is the end token (`end`) and stays part of the text. Then an
+    id without a word is written as "_": a text has as many words as tokens.
+    """
+
+    pad = 0
+
+    def __init__(self, words: Sequence[str], end: str | None = None) -> None:
+        if len(set(words)) != len(words) or any(not w or " " in w for w in words):
+            raise ActrixError(f"words must be different, not empty, and without spaces: {list(words)}")
+        self.words = tuple(words)
+        self.size = len(words) + 2
+        self._id = {word: index + 2 for index, word in enumerate(words)}
+        self.eos = 1 if end is None else self._id[end]
+        self.blank = [] if end is None else ["_"]
+        self._id |= dict.fromkeys(self.blank, self.pad)
+
+    def encode(self, text: str) -> list[int]:
+        try:
+            return [self._id[word] for word in text.split()]
+        except KeyError as error:
+            raise ActrixError(
+                f"the word {error.args[0]!r} in {text[:60]!r} is not in the task's vocabulary",
+                "use ByteTokenizer, which encodes any text",
+            ) from None
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        pieces = ([self.words[t - 2]] if 2 <= t < self.size else self.blank for t in tokens)
+        return " ".join(word for piece in pieces for word in piece)
+
+
 class HuggingFaceTokenizer:
     """Any `transformers` tokenizer. Where it has no padding id, the end-of-text id pads (masks are by length)."""
 
@@ -93,7 +128,7 @@ class HuggingFaceTokenizer:
         return text
 
 
-def pad_right(rows: Sequence[Sequence[int]], pad: int, length: int | None = None) -> list[list[int]]:
+def pad_right(rows: Sequence[Sequence[T]], pad: T, length: int | None = None) -> list[list[T]]:
     """Rows of one length: the longest row's, or `length`."""
     longest = max(map(len, rows)) if length is None else length
     return [[*row, *[pad] * (longest - len(row))] for row in rows]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +14,14 @@ from actrix.spec import Part, Spec
 class Encoder(nn.Module):
     """`[..., D]` canonical observations -> `[..., size]` features of the parts that are visible (see `Spec`).
 
-    Where all is visible and nothing is an image, this is the identity.
+    Where all is visible and nothing is an image, this is the identity; and where rows are wanted `raw`, by a net that
+    looks at columns itself.
     """
 
-    def __init__(self, spec: Spec, features: int = 256) -> None:
+    def __init__(self, spec: Spec, features: int = 256, raw: bool = False) -> None:
         super().__init__()
+        if raw:
+            spec = Spec((Part("row", 0, spec.obs_size, (spec.obs_size,)),), spec.action)
         self.parts = spec.visible
         self.whole = self.parts == spec.obs
         self.images = nn.ModuleDict({str(i): Convolutions(p, features) for i, p in enumerate(self.parts) if p.image})
@@ -35,6 +40,29 @@ class Encoder(nn.Module):
             columns = obs[..., part.start : part.stop]
             found.append(self.images[str(i)](columns).unflatten(0, obs.shape[:-1]) if part.image else columns.float())
         return torch.cat(found, -1)
+
+
+class Plain(nn.Module):
+    """Observation rows as numbers for networks without convolutions: `[..., D] -> [..., D]`, pixels divided by 255.
+
+    `spec` is the task as such networks see it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        parts = tuple(replace(part, image=False) for part in spec.obs)
+        self.spec = replace(spec, obs=parts, obs_dtype="float32")
+        self.images = any(part.image for part in spec.obs)
+        scale = torch.ones(spec.obs_size)
+        for part in spec.obs:
+            if part.image:
+                scale[part.start : part.stop] = 1 / 255
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs.float() * self.scale if self.images else obs
 
 
 class Convolutions(nn.Module):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +47,10 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, first: int | None = None) -> Tensor:
+        """`first`: only so many of the members."""
         weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return stacked_linear(x, weight, bias, relu=relu)
+        return stacked_linear(x, weight[:first], bias[:first], relu=relu)
 
 
 @torch.no_grad()
@@ -93,9 +96,12 @@ class MLP(nn.Module):
         self.activation = activation
         self.act = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, frozen: bool = False) -> Tensor:
-        """`frozen` computes no gradient for the layers' weights, only for x."""
-        *body, head = self.layers
+    def forward(self, x: Tensor, frozen: bool = False, first: int | None = None) -> Tensor:
+        """`frozen` computes no gradient for the layers' weights, only for x. `first`: only so many of the members."""
+        layers: list[Any] = list(self.layers)
+        if first is not None:
+            layers = [partial(layer, first=first) for layer in layers]
+        *body, head = layers
         for i, layer in enumerate(body):
             if self.norms is not None:
                 x = self.act(self.norms[i](layer(x, frozen=frozen)))

@@ -64,12 +64,16 @@ class Noised(NamedTuple):
 
 
 class NoiseProcess(nn.Module):
-    """Base of the processes; see the head of this file. A process says `predicts`, `levels`, `draw` and `times`."""
+    """Base of the processes; see the head of this file. A process says `predicts`, `levels`, `level` and `draw`."""
 
     predicts: Kind
 
     def levels(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at times [...], both [...]."""
+        raise NotImplementedError
+
+    def level(self, time: float) -> tuple[float, float]:
+        """alpha and sigma at one time: for samplers, whose times are known."""
         raise NotImplementedError
 
     def draw(self, like: Tensor) -> Tensor:
@@ -118,13 +122,7 @@ class NoiseProcess(nn.Module):
         not finite there.
         """
         alpha, sigma = (level[..., None] for level in self.levels(time))
-        kind = self.predicts if kind is None else kind
-        if kind == "noise":
-            return (noisy - sigma * prediction) / alpha, prediction
-        if kind == "clean":
-            return prediction, (noisy - alpha * prediction) / sigma
-        total = alpha + sigma
-        return (noisy + sigma * prediction) / total, (noisy - alpha * prediction) / total
+        return apart(prediction, noisy, alpha, sigma, self.predicts if kind is None else kind)
 
     def convert(self, prediction: Tensor, noisy: Tensor, time: Tensor, source: Kind, target: Kind) -> Tensor:
         """A prediction of one kind as one of another: [..., A] at times [...]. See `parts` for where it is defined."""
@@ -141,8 +139,8 @@ class NoiseProcess(nn.Module):
         `weight` at a time is the expectation of the clean sample's weight given `noisy` (Dhariwal & Nichol 2021,
         classifier guidance). 0 where alpha is 0: nothing of the sample can be seen there.
         """
-        alpha, sigma = self.levels(torch.full((), time, dtype=gradient.dtype, device=gradient.device))
-        return torch.where(alpha > 0, sigma * (sigma + alpha) / alpha, torch.zeros_like(alpha)) * gradient
+        alpha, sigma = self.level(time)
+        return gradient * (sigma * (sigma + alpha) / alpha if alpha > 0 else 0.0)
 
     def sample(
         self,
@@ -169,8 +167,8 @@ class NoiseProcess(nn.Module):
         if noise is None:
             noise = torch.randn(tuple(shape), dtype=like.dtype, device=like.device)
         times = self.times(steps, start_time)
-        clean = torch.zeros_like(noise) if init is None else init
-        noisy = self.at(clean, noise, torch.full(noise.shape[:-1], times[0], dtype=noise.dtype, device=noise.device))
+        alpha, sigma = self.level(times[0])
+        noisy = sigma * noise if init is None else alpha * init + sigma * noise
         return self.solve(field, noisy, times, guide=guide, churn=churn, clip=clip)[-1]
 
     def solve(
@@ -193,24 +191,36 @@ class NoiseProcess(nn.Module):
         chain = [noisy]
         for now, then in pairwise(times):
             time = torch.full(noisy.shape[:-1], now, dtype=noisy.dtype, device=noisy.device)
-            clean, noise = self.parts(field(noisy, time), noisy, time)
-            alpha, sigma = (level[..., None] for level in self.levels(time))
+            alpha, sigma = self.level(now)
+            clean, noise = apart(field(noisy, time), noisy, alpha, sigma, self.predicts)
             if clip is not None:
                 clean = clean.clamp(-clip, clip)
                 noise = (noisy - alpha * clean) / sigma
             if guide is not None:
                 change = guide(noisy, clean, now) / (alpha + sigma)
                 clean, noise = clean + sigma * change, noise - alpha * change
-            alpha_next, sigma_next = (level[..., None] for level in self.levels(torch.full_like(time, then)))
+            alpha_next, sigma_next = self.level(then)
             if churn:
-                part = (alpha * sigma_next / (alpha_next * sigma)).square()
-                drawn = churn * sigma_next * (1.0 - part).clamp(min=0.0).sqrt()
-                kept = (sigma_next.square() - drawn.square()).clamp(min=0.0).sqrt()
+                part = (alpha * sigma_next / (alpha_next * sigma)) ** 2
+                drawn = churn * sigma_next * math.sqrt(max(1.0 - part, 0.0))
+                kept = math.sqrt(max(sigma_next**2 - drawn**2, 0.0))
                 noisy = alpha_next * clean + kept * noise + drawn * torch.randn_like(noisy)
             else:
                 noisy = alpha_next * clean + sigma_next * noise
             chain.append(noisy)
         return chain
+
+
+def apart(
+    prediction: Tensor, noisy: Tensor, alpha: Tensor | float, sigma: Tensor | float, kind: Kind
+) -> tuple[Tensor, Tensor]:
+    """Clean and noise that a prediction of this kind amounts to: see `NoiseProcess.parts`."""
+    if kind == "noise":
+        return (noisy - sigma * prediction) / alpha, prediction
+    if kind == "clean":
+        return prediction, (noisy - alpha * prediction) / sigma
+    total = alpha + sigma
+    return (noisy + sigma * prediction) / total, (noisy - alpha * prediction) / total
 
 
 class Diffusion(NoiseProcess):
@@ -230,12 +240,16 @@ class Diffusion(NoiseProcess):
         f = [math.cos((k / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for k in range(steps + 1)]
         kept = torch.tensor([1.0] + [max(f[k] / f[k - 1], 0.001) for k in range(1, steps + 1)], dtype=torch.float64)
         product = kept.cumprod(0)
+        self._table = list(zip(product.sqrt().tolist(), (1 - product).sqrt().tolist()))
         self.register_buffer("alpha", product.sqrt().to(torch.get_default_dtype()), persistent=False)
         self.register_buffer("sigma", (1 - product).sqrt().to(torch.get_default_dtype()), persistent=False)
 
     def levels(self, time: Tensor) -> tuple[Tensor, Tensor]:
         step = ((1.0 - time) * self.steps).round().long()
         return self.alpha[step].to(time.dtype), self.sigma[step].to(time.dtype)
+
+    def level(self, time: float) -> tuple[float, float]:
+        return self._table[round((1.0 - time) * self.steps)]
 
     def draw(self, like: Tensor) -> Tensor:
         step = torch.randint(1, self.steps + 1, like.shape, device=like.device)
@@ -273,6 +287,10 @@ class EDM(NoiseProcess):
         sigma = (top + time * (bottom - top)) ** self.curve
         return torch.ones_like(time), torch.where(time < 1.0, sigma, torch.zeros_like(sigma))
 
+    def level(self, time: float) -> tuple[float, float]:
+        top, bottom = self.high ** (1 / self.curve), self.low ** (1 / self.curve)
+        return 1.0, (top + time * (bottom - top)) ** self.curve if time < 1.0 else 0.0
+
     def draw(self, like: Tensor) -> Tensor:
         sigma = (self.mean + self.deviation * torch.randn_like(like)).exp()
         top, bottom = self.high ** (1 / self.curve), self.low ** (1 / self.curve)
@@ -307,6 +325,9 @@ class Flow(NoiseProcess):
         self.grid = grid
 
     def levels(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        return time, 1.0 - time
+
+    def level(self, time: float) -> tuple[float, float]:
         return time, 1.0 - time
 
     def draw(self, like: Tensor) -> Tensor:

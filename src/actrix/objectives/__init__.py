@@ -109,9 +109,13 @@ def matched(gap: Tensor, target: Tensor) -> Tensor:
     return (gap - target.detach()).square()
 
 
-def regression(value_EB: Tensor, target_B: Tensor) -> Tensor:
-    """Sum over E critics of the mean of half the squared error against one target; no gradient to the target."""
-    return 0.5 * (value_EB - target_B.detach()).square().mean(-1).sum()
+def regression(value_EB: Tensor, target_B: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sum over E critics of the mean of half the squared error against one target; no gradient to the target.
+
+    weight: [B] of the rows; the mean is over all of them, also those of weight 0.
+    """
+    error = (value_EB - target_B.detach()).square()
+    return 0.5 * (error if weight is None else error * weight).mean(-1).sum()
 
 
 def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
@@ -119,11 +123,12 @@ def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     return F.huber_loss(value, target.detach(), delta=delta)
 
 
-def expectile(value: Tensor, target: Tensor, level: float) -> Tensor:
+def expectile(value: Tensor, target: Tensor, level: float, weight: Tensor | None = None) -> Tensor:
     """Mean of |level - 1(target < value)| (target - value)^2: its minimum is the target's `level`-expectile.
 
-    At 0.5 that is the mean; towards 1, the maximum. value, target: same shape. Source: Newey & Powell 1987; IQL
-    (2110.06169), eq. 5.
+    At 0.5 that is the mean; towards 1, the maximum. value, target, weight of the rows: same shape. Source: Newey &
+    Powell 1987; IQL (2110.06169), eq. 5.
     """
     error = target.detach() - value
-    return (torch.where(error < 0, 1.0 - level, level) * error.square()).mean()
+    loss = torch.where(error < 0, 1.0 - level, level) * error.square()
+    return (loss if weight is None else loss * weight).mean()

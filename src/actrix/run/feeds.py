@@ -29,6 +29,7 @@ class Progress:
     updates: int = 0
     episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step, return, length) not yet logged
     traces: list[dict[str, Any]] = field(default_factory=list)  # what a language policy said, not yet logged
+    figures: dict[str, Tensor] = field(default_factory=dict)  # of this round, besides those of its last update
 
 
 @dataclass

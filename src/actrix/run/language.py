@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
@@ -16,12 +18,14 @@ from actrix.data.batches import Judged, Steps, counted, whole_groups
 from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model, pretrained
-from actrix.language.evaluate import judge, pass_at_k
+from actrix.language.evaluate import pass_at_k
 from actrix.language.model import LanguageModel
+from actrix.language.programs import Player, Players, program_of
 from actrix.language.sampler import Samples, Sampling, generate
 from actrix.language.tasks import Task, make_task
-from actrix.language.tasks.base import Judges, Prompt, Verdict
+from actrix.language.tasks.base import Judges, Prompt, Talks
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
+from actrix.language.traces import Place, Trace, rows, shown
 from actrix.objectives import reduce
 from actrix.optim import Adam, Rule
 from actrix.rng import seed_of, torch_stream
@@ -48,6 +52,7 @@ class LanguageLearner(Learner):
 
     actor: LanguageModel  # type: ignore[assignment]
     answers: ClassVar[int] = 4  # independent answers to each prompt of an evaluation
+    home: ClassVar[str] = "countdown"  # a bundled task that the system can learn
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
@@ -72,17 +77,30 @@ class LanguageLearner(Learner):
 
     def imitation(self, steps: Steps) -> Losses:
         """Supervised loss on the masked tokens, at temperature 1: the warm start of every language system."""
-        logp = self.actor.log_prob(steps.obs, steps.length)
-        return Losses(imitate=reduce(-logp, steps.action_mask, "token", steps.total))
+        return Losses(imitate=self.imitation_of(self.actor, steps))
+
+    def imitation_of(self, model: LanguageModel, steps: Steps) -> Tensor:
+        """The same of any model."""
+        logp = model.log_prob(steps.obs, steps.length)
+        return reduce(-logp, steps.action_mask, "token", steps.total)
 
     def attempts(self, task: Task, prompts: list[Prompt], n: int, seed: int) -> list[str]:
-        """n answers to each problem, problem after problem: one sample each, at temperature 1.
+        """n answers to each problem, problem after problem: what was said after it in n plays, at temperature 1.
 
         Methods that spend more on an answer (search, best of n) say here how.
         """
-        encoded = [task.tokenizer.encode(p.text) for p in prompts]
-        samples = self.speak(encoded, Sampling(max_new=task.max_new, n=n), seed)
-        return [task.tokenizer.decode(tokens) for tokens in samples.completions()]
+        traces = self.play(task, prompts, seed, n)
+        return [trace.said(task.tokenizer, leaf) for trace in traces for leaf in trace.leaves()]
+
+    def play(
+        self, task: Task, prompts: list[Prompt], seed: int, copies: int = 1, temperature: float = 1.0
+    ) -> list[Trace]:
+        """The task's program, played `copies` times on each problem."""
+        return program_of(task).play(task, prompts, self.players(task, temperature), seed, copies)
+
+    def players(self, task: Task, temperature: float) -> Players:
+        """Who speaks for which role."""
+        return {"actor": Player(self.speak, Sampling(max_new=task.utterance, temperature=temperature))}
 
     def speak(
         self, prompts: list[list[int]], settings: Sampling, seed: int, model: LanguageModel | None = None
@@ -95,55 +113,69 @@ class LanguageLearner(Learner):
     def appraise(self, task: Task, episodes: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """Evaluation: one score per test prompt, whose mean is the run's score, and further figures.
 
-        Here pass@1 and pass@n from `answers` (n) attempts at each prompt.
+        Here the mean value of `answers` (n) attempts at each problem, and pass@1 and pass@n.
         """
         n = self.answers
         prompts = task.prompts("test", episodes, seed)
         owners = [p for p in prompts for _ in range(n)]
         texts = self.attempts(task, prompts, n, seed)
-        correct = np.array([task.verify(p, text).correct for p, text in zip(owners, texts)]).reshape(-1, n).sum(1)
+        verdicts = [task.verify(p, text) for p, text in zip(owners, texts)]
+        correct = np.array([v.correct for v in verdicts]).reshape(-1, n).sum(1)
+        worth = np.array([task.value(*each) for each in zip(owners, texts, verdicts)]).reshape(-1, n).mean(1)
         scores = {k: pass_at_k(np.full(len(prompts), n), correct, k) for k in sorted({1, n})}
-        return scores[1], {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
+        return worth, {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
 
 
 class LanguageFeed:
     """What feeds of language tasks share: the supervised warm start, and the counters."""
 
+    converses: ClassVar[bool] = False  # whether it knows what to do with a conversation
+
     def __init__(self, setting: Setting) -> None:
         self.task: Task = setting.task
+        if not self.converses and isinstance(setting.task, Talks):
+            raise ActrixError(
+                f"the task {self.task.label!r} is a conversation, and this system learns from single answers",
+                "use archer, grpo, rloo or ppo-token; or --task countdown",
+                misuse=True,
+            )
         self.seed, self.config = setting.seed, setting.learner.config
         self.progress = Progress()
 
     def reset(self) -> None:
         """Nothing carries over between rounds: every round is a barrier."""
 
+    def courses(self) -> Iterator[tuple[str, str, Callable[[int, int], list[Trace]]]]:
+        """What is learned from demonstrations before the first round: the parameter group, which is also the phase;
+        whose tokens it imitates; and (n, seed) -> n demonstrations."""
+        program = program_of(self.task)
+        slips = self.config.warm_slips
+        yield "imitate", program.role, lambda n, seed: program.lessons(self.task, n, seed, slips)
+
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        """The supervised warm start: `warm_steps` batches of demonstrations, the rate falling to zero as a cosine."""
+        """The supervised warm start: `warm_steps` batches of demonstrations of each course, the rate falling to zero
+        as a cosine."""
         total, size = self.config.warm_steps, self.config.warm_batch
         if not total:
             return
-        pool = self.task.demonstrations(
-            min(total * size, 20_000), seed_of(self.seed, "demonstrations"), self.config.warm_slips
-        )
-        rate = learner.optimiser.get_buffer("imitate_rate")
-        for i in range(total):
-            rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))
-            picks = torch.randint(len(pool), (size,), generator=self._generator(i)).tolist()
-            yield self._demonstrations([pool[p] for p in picks]), "imitate", f"warm start {i + 1}/{total}"
+        for number, (group, role, lessons) in enumerate(self.courses()):
+            rate = learner.optimiser.get_buffer(f"{group}_rate")
+            start = SHARED.recall(learner, self, group, total - 1)
+            if start:
+                self.progress.updates += start
+            pool = lessons(
+                min(total * size, 20_000), seed_of(self.seed, "demonstrations", *([number] if number else []))
+            )
+            for i in range(start, total):
+                if i == total - 1:
+                    SHARED.keep(learner, self, group)
+                rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))
+                picks = torch.randint(len(pool), (size,), generator=self._generator(i, number)).tolist()
+                steps, _ = rows([pool[p] for p in picks], role, self.task.tokenizer.pad)
+                yield steps, group, f"warm start {number * total + i + 1}/{total}"
 
-    def _generator(self, i: int) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.seed, "warm", i))
-
-    def _demonstrations(self, pairs: list[tuple[str, str]]) -> Steps:
-        tokenizer = self.task.tokenizer
-        prompts = [tokenizer.encode(prompt) for prompt, _ in pairs]
-        # (an answer of the greatest length ends by itself)
-        answers = [[*tokenizer.encode(answer), tokenizer.eos][: self.task.max_new] for _, answer in pairs]
-        rows = [prompt + answer for prompt, answer in zip(prompts, answers)]
-        lengths = torch.tensor([len(r) for r in rows])
-        tokens = torch.tensor(pad_right(rows, tokenizer.pad))
-        starts = torch.tensor([len(p) for p in prompts])
-        return token_steps(tokens, starts, lengths)
+    def _generator(self, i: int, course: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.seed, "warm", i, *([course] if course else [])))
 
     def state(self) -> dict[str, Any]:
         return {"steps": self.progress.steps, "updates": self.progress.updates}
@@ -155,8 +187,11 @@ class LanguageFeed:
 class PromptFeed(LanguageFeed):
     """On-policy language: draw prompts, sample a group of answers to each, verify, learn.
 
-    One round is one step of the budget. A minibatch holds whole groups: they are never split.
+    One round is one step of the budget. A minibatch holds whole groups: they are never split. Where the task is a
+    conversation, an answer is all that the actor says in one.
     """
+
+    converses = True
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
@@ -182,35 +217,45 @@ class PromptFeed(LanguageFeed):
         """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""
         config, progress, task = self.config, self.progress, self.task
         prompts = task.prompts("train", config.prompts, seed_of(self.seed, "prompts", progress.steps))
-        settings = Sampling(max_new=task.max_new, temperature=config.temperature, n=config.group)
-        encoded = [task.tokenizer.encode(p.text) for p in prompts]
-        samples = learner.speak(encoded, settings, seed_of(self.seed, "speak", progress.steps))
-        verdicts = judge(task, prompts, samples)
-        score = torch.tensor([math.nan if v.score is None else v.score for v in verdicts])
-        steps = token_steps(samples.tokens_BL, samples.prompt_lengths_B, samples.lengths_B)
-        rows, last = torch.arange(len(samples)), samples.lengths_B - 1
-        reward, terminated = torch.zeros_like(samples.logp_behaviour_BL), torch.zeros_like(steps.terminated)
-        reward[rows, last] = score
-        terminated[rows, last] = samples.ended_B
-        truncated = torch.zeros_like(terminated)
-        truncated[rows, last] = ~samples.ended_B
-        steps = replace(
-            steps,
-            logp_behaviour=samples.logp_behaviour_BL,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            group=samples.prompt_B,
-        )
-        correct = float(np.mean([v.correct for v in verdicts]))
-        progress.episodes.append(
-            (progress.steps + 1, correct, int((samples.lengths_B - samples.prompt_lengths_B).sum()))
-        )
+        seed = seed_of(self.seed, "speak", progress.steps)
+        traces = learner.play(task, prompts, seed, config.group, config.temperature)
+        steps, places = rows(traces, program_of(task).role, task.tokenizer.pad)
+        worth = [
+            task.value(prompt, trace.said(task.tokenizer, leaf), verdict)
+            for prompt, trace in zip(prompts, traces)
+            for leaf in trace.leaves()
+            for verdict in [next(trace.verdicts[i] for i in reversed(trace.path(leaf)) if i in trace.verdicts)]
+        ]
+        progress.episodes.append((progress.steps + 1, float(np.mean(worth)), int(steps.action_mask.sum())))
 
         def report(credited: Steps) -> list[dict[str, Any]]:
-            return [trace(task, prompts, samples, verdicts, credited, i, progress.steps + 1) for i in range(2)]
+            return told(traces, places, credited, task, progress.steps + 1)
 
         return steps, report
+
+
+def told(traces: list[Trace], places: list[Place], steps: Steps, task: Task, step: int) -> list[dict[str, Any]]:
+    """The first two rows as the report shows them, each with the branch that it is from."""
+    found = []
+    for row in range(min(2, len(steps))):
+        mine = [p for p in places if p.row == row]
+        branch = traces[mine[-1].trace].branch(leaf_of(traces[mine[-1].trace], mine[-1].message))
+        found.append(shown(branch, task.tokenizer, step, credit_of(branch, mine, steps)))
+    return found
+
+
+def leaf_of(trace: Trace, index: int) -> int:
+    """Where the branch of a message ends, by the first answers."""
+    while trace.children(index):
+        index = trace.children(index)[0]
+    return index
+
+
+def credit_of(branch: Trace, places: list[Place], steps: Steps) -> dict[int, list[float]]:
+    """Advantages of the tokens of a branch's messages, by their index in the branch."""
+    if steps.advantage is None:
+        return {}
+    return {i: steps.advantage[p.row, p.start : p.start + len(branch[i].tokens)].tolist() for i, p in enumerate(places)}
 
 
 def spoken(task: Task, samples: Samples) -> list[str]:
@@ -250,13 +295,13 @@ class LessonFeed(LanguageFeed):
         for group in learner.optimiser.groups:
             learner.optimiser.get_buffer(f"{group}_rate").fill_(getattr(config, f"{group}_rate") * share)
         n = config.lessons * config.batch
-        pairs = task.demonstrations(n, seed_of(self.seed, "lessons", progress.steps))
+        pool = program_of(task).lessons(task, n, seed_of(self.seed, "lessons", progress.steps), 0.0)
         judged: list[tuple[str, float, int]] = []
         if self.critic:
             assert isinstance(task, Judges)
             judged = task.judged(n, seed_of(self.seed, "judged", progress.steps))
         for i in range(0, n, config.batch):
-            yield self._demonstrations(pairs[i : i + config.batch]), "imitate"
+            yield rows(pool[i : i + config.batch], program_of(task).role, task.tokenizer.pad)[0], "imitate"
             if judged:
                 yield self._judged(judged[i : i + config.batch]), "critic"
 
@@ -273,38 +318,55 @@ class LessonFeed(LanguageFeed):
         )
 
 
-def token_steps(tokens_BL: Tensor, starts_B: Tensor, lengths_B: Tensor) -> Steps:
-    """Rows of tokens as `Steps`: the tokens from `starts` to `lengths` are the actor's own, by length alone."""
-    position = torch.arange(tokens_BL.shape[1])
-    mask = (position >= starts_B[:, None]) & (position < lengths_B[:, None])
-    zeros, no = torch.zeros(tokens_BL.shape), torch.zeros(tokens_BL.shape, dtype=torch.bool)
-    return Steps(
-        tokens_BL, tokens_BL, zeros, zeros, no, no, mask, length=lengths_B, total=mask.sum(), rows=mask.any(1).sum()
-    )
+class WarmStarts:
+    """Warm starts of runs that begin alike, so that the arms of a claim make each of them once.
+
+    Runs begin alike if the weights of the group, what it is taught and how are the same. The last update is made by
+    every run itself, so that whatever follows it is done. Off (nothing is kept) but inside `sharing`.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self.most, self.on = most, False
+        self._kept: dict[str, list[Tensor]] = {}
+        self._key: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def sharing(self) -> Iterator[None]:
+        before, self.on = self.on, True
+        try:
+            yield
+        finally:
+            self.on = before
+
+    def recall(self, learner: Learner, feed: LanguageFeed, group: str, updates: int) -> int:
+        """Puts the group where it was before its last update, if that is known: the updates that this saves."""
+        if not self.on:
+            return 0
+        config, task = feed.config, feed.task
+        hashed = hashlib.sha256()
+        for tensor in learner.optimiser.groups[group]:
+            hashed.update(tensor.detach().cpu().numpy().tobytes())
+        taught = (task.label, task.level, feed.seed, config.warm_steps, config.warm_batch, config.warm_rate)
+        self._key[group] = key = repr((*taught, config.warm_slips, group, updates, hashed.hexdigest()))
+        if key not in self._kept:
+            return 0
+        for mine, kept in zip(self._tensors(learner, group), self._kept[key]):
+            mine.copy_(kept)
+        return updates
+
+    def keep(self, learner: Learner, feed: LanguageFeed, group: str) -> None:
+        if self.on and self._key[group] not in self._kept:
+            self._kept[self._key[group]] = [t.clone() for t in self._tensors(learner, group)]
+            for old in list(self._kept)[: -self.most]:
+                del self._kept[old]
+
+    def _tensors(self, learner: Learner, group: str) -> list[Tensor]:
+        means, squares = learner.optimiser.state(group)
+        step = learner.optimiser.get_buffer(f"{group}_step")
+        return [*(p.detach() for p in learner.optimiser.groups[group]), *means, *squares, step]
 
 
-def trace(
-    task: Task, prompts: list[Prompt], samples: Samples, verdicts: list[Verdict], steps: Steps, row: int, step: int
-) -> dict[str, Any]:
-    """One sampled row as the report shows it."""
-    start, stop = int(samples.prompt_lengths_B[row]), int(samples.lengths_B[row])
-    tokens = [
-        {
-            "text": task.tokenizer.decode([int(samples.tokens_BL[row, t])]) or "⏎",
-            "advantage": 0.0 if steps.advantage is None else float(steps.advantage[row, t]),
-            "logp": float(samples.logp_behaviour_BL[row, t]),
-            "action": True,
-        }
-        for t in range(start, stop)
-    ]
-    verdict = verdicts[row]
-    return {
-        "step": step,
-        "prompt": prompts[int(samples.prompt_B[row])].text,
-        "tokens": tokens,
-        "score": verdict.score,
-        "parts": dict(verdict.components),
-    }
+SHARED = WarmStarts()
 
 
 class LanguageRegime:
@@ -330,7 +392,7 @@ class LanguageRegime:
         if path:
             self.task = self.task.with_tokenizer(load_tokenizer(path))
             longest = max(len(self.task.tokenizer.encode(p.text)) for p in self.task.prompts("train", 64, 0))
-        context = 1 << max(6, (longest + self.task.max_new + 16).bit_length())
+        context = 1 << max(6, (longest + self.task.room + 16).bit_length())
         t = self.task.tokenizer
         self.spec = TokenSpec(t.size, context, t.pad, t.eos)
 
@@ -347,7 +409,8 @@ class LanguageRegime:
 
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
-        return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+        kept = None if folder is None else folder / "replay"
+        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 
 
 class Losses:
-    """Named losses, each a scalar: the name is the parameter group that it moves. `note` adds figures to log."""
+    """Named losses, each a scalar: the name is the parameter group that it moves. `note` adds figures to log, `at` says
+    where a group that is fitted to gradients with respect to its outputs (`optim.Functional`) was asked."""
 
     def __init__(self, **losses: Tensor) -> None:
         self.groups = losses
         self.notes: dict[str, Tensor] = {}
+        self.outputs: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def at(self, group: str, rows: Tensor, output: Tensor) -> Losses:
+        """`output` [..., O] is what the group said of `rows` [..., D] on the way to its loss, a mean over them."""
+        self.outputs[group] = (rows, output)
+        return self
 
     def note(self, **figures: Tensor) -> Losses:
         self.notes.update(figures)
@@ -39,6 +46,7 @@ class Learner(nn.Module):
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
+    wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
@@ -71,7 +79,7 @@ class Learner(nn.Module):
         """One gradient step of every group that has a loss; returns scalars to log. Pure but for its own state."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             losses = self.losses(batch, phase)
-        self.optimiser.step(losses.groups)
+        self.optimiser.step(losses.groups, losses.outputs)
         self.after_step(phase)
         return {name: value.detach() for name, value in {**losses.groups, **losses.notes}.items()}
 

@@ -65,7 +65,7 @@ class LanguagePolicy:
     def act_rows(self, prompts: list[str], mode: str = "mean") -> list[str]:
         """N prompts to N completions."""
         tokenizer = self.task.tokenizer
-        settings = Sampling(max_new=self.task.max_new, temperature=0.0 if mode == "mean" else 1.0)
+        settings = Sampling(max_new=self.task.utterance, temperature=0.0 if mode == "mean" else 1.0)
         seed = int(torch.randint(1 << 62, ()))
         samples = self.learner.speak([tokenizer.encode(prompt) for prompt in prompts], settings, seed)  # type: ignore[operator]
         return [str(tokenizer.decode(tokens)) for tokens in samples.completions()]

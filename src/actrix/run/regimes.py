@@ -188,7 +188,8 @@ class ControlRegime:
 
     def learner(self, cls: type[Learner], config: Any, seed: int) -> Learner:
         with torch_stream(seed, "initialise"):
-            return cls(self.maps.spec, config).to(self.options.device)
+            spec = self.maps.spec if self.worlds is None else self.worlds.spec
+            return cls(spec, config).to(self.options.device)
 
     def feed_of(self, learner: Learner) -> type[Feed]:
         return DatasetFeed if self.options.data else learner.feed

@@ -39,7 +39,7 @@ class Report:
     step: int
     updates: int
     episodes: list[tuple[int, float, int]]
-    figures: dict[str, Tensor]  # of the last update, unread (reading waits for the device)
+    figures: dict[str, Tensor]  # of the last update and of the round, unread (reading waits for the device)
     evaluation: dict[str, Any] | None = None
     stage: str = ""  # what is going on before the budget begins
 
@@ -167,6 +167,8 @@ class Trainer:
                 self.check_finite(figures)  # what a diverged policy does to an environment is not its fault
                 self.check_weights()
                 raise
+            figures = {**figures, **progress.figures}
+            progress.figures.clear()
             yield self._after_round(figures)
 
     def _update(self, batch: Any, phase: Hashable) -> dict[str, Tensor]:

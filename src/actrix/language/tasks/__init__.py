@@ -8,6 +8,7 @@ make_task("game:rps")                make_task("game:random-50-0")
 from __future__ import annotations
 
 from actrix.errors import ActrixError, unknown
+from actrix.language.tasks.arith_trace import ArithTrace
 from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
@@ -17,11 +18,14 @@ from actrix.language.tasks.list_dsl import ListDsl
 from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
 from actrix.language.tasks.styles import Styles
+from actrix.language.tasks.twentyq import TwentyQ
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ListDsl] | type[Sort]] = {
-    task.name: task for task in (Arithmetic, Countdown, ListDsl, Sort)
+BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ArithTrace] | type[ListDsl] | type[Sort]] = {
+    task.name: task for task in (Arithmetic, ArithTrace, Countdown, ListDsl, Sort)
 }
 
+# Tasks that test what they train on: one has no right answers, the other no problems that are new.
+CLOSED: dict[str, type[Styles] | type[TwentyQ]] = {task.name: task for task in (Styles, TwentyQ)}
 
 FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
     "game": (Game, "a matrix (rps, ladder-SIZE or random-SIZE-SEED)"),
@@ -33,7 +37,7 @@ FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[
 
 def task_names() -> list[str]:
     """Every name, with the families that take an argument."""
-    return [*BUNDLED, Styles.name, "game:<matrix>", "humaneval:<path>", "jsonl:<path>", "rg:<data set>"]
+    return [*BUNDLED, *CLOSED, "game:<matrix>", "humaneval:<path>", "jsonl:<path>", "rg:<data set>"]
 
 
 def make_task(name: str, level: int = 1) -> Task:
@@ -44,8 +48,8 @@ def make_task(name: str, level: int = 1) -> Task:
         if not argument:
             raise ActrixError(f"the task {name!r} lacks {what}", f"write {family}:NAME", misuse=True)
         return kind(argument, level)
-    if name == Styles.name:  # a matter of taste: nothing is right there
-        return Styles(level)
+    if name in CLOSED:
+        return CLOSED[name](level)
     if colon or family not in BUNDLED:
         raise unknown("task", name, task_names())
     return BUNDLED[family](level)
@@ -53,6 +57,7 @@ def make_task(name: str, level: int = 1) -> Task:
 
 __all__ = [
     "BUNDLED",
+    "ArithTrace",
     "Arithmetic",
     "Countdown",
     "Game",
@@ -65,6 +70,7 @@ __all__ = [
     "Split",
     "Styles",
     "Task",
+    "TwentyQ",
     "Verdict",
     "make_task",
     "split_of",

@@ -67,6 +67,16 @@ class Task(ABC):
     max_new: int  # tokens that a completion may take, end token included
     answers: tuple[str, ...] = ()  # every completion there is, where they can be listed (a game)
 
+    @property
+    def utterance(self) -> int:
+        """Tokens that one utterance may take, end token included. A completion may be made of several."""
+        return self.max_new
+
+    @property
+    def room(self) -> int:
+        """Tokens that all that is said after a problem may take, reviews and revisions included."""
+        return self.max_new
+
     def check_level(self, level: int) -> int:
         if level not in self.levels:
             known = ", ".join(map(str, self.levels))
@@ -85,6 +95,10 @@ class Task(ABC):
     @abstractmethod
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
         """Judges a completion's text (without the prompt). Any text gets a verdict; none raises."""
+
+    def value(self, prompt: Prompt, completion: str, judged: Verdict) -> float:
+        """What a completion is worth: evaluations average it. 1 for a right one and else 0, unless a task says so."""
+        return float(judged.correct)
 
     def prefer(self, prompt: Prompt, first: str, second: str) -> float:
         """Probability that `first` is preferred to `second`; 1 - prefer(prompt, second, first), always.
@@ -143,6 +157,67 @@ class Task(ABC):
         judged = self.verify(prompt, completion) if judged is None else judged
         parts = " ".join(f"{name}={value:g}" for name, value in judged.components.items())
         return f"{prompt.text}{completion}   [{parts}] {judged.text}".rstrip()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a counterpart answers to an utterance, what that utterance earned, and whether the conversation is over."""
+
+    text: str
+    reward: float = 0.0
+    over: bool = False
+
+
+class Counterpart(Protocol):
+    """A simulated user, partner or environment that is talked to. What it hides shows in its replies only."""
+
+    @property
+    def hidden(self) -> Any:
+        """What nobody but an evaluator may look at."""
+
+    def hear(self, utterance: str) -> Reply:
+        """Any text gets a reply."""
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+@runtime_checkable
+class Talks(Protocol):
+    """A task that is a conversation. A completion, for the verifier, is all that was said after the problem."""
+
+    turns: int
+    """Utterances that a player can make in one conversation, at most."""
+
+    def counterpart(self, prompt: Prompt) -> Counterpart: ...
+
+    def conversations(self, n: int, seed: int, slips: float = 0.0) -> list[tuple[Prompt, list[str]]]:
+        """n problems of the training split, and what somebody said turn by turn; a share `slips` carelessly."""
+
+
+@runtime_checkable
+class Reviews(Protocol):
+    """A task whose answers can be criticised, and revised."""
+
+    cues: Mapping[str, str]
+    """How a "critique" and a "revision" begin."""
+    critique_length: int
+    """Tokens that a critique may take, end token included."""
+
+    def review(self, correct: bool, critique: str) -> Verdict:
+        """Judges a critique of an answer that is correct or not: "correct" is whether its verdict says so, "sound" is 1
+        where it says that the answer is right, "format" is 0 where it holds no verdict."""
+
+    def reviews(self, n: int, seed: int) -> list[tuple[str, str, str]]:
+        """n times prompt, answer, critique: by reviewers that are often wrong."""
+
+    def author(self, said: str, slips: float, random: random.Random) -> str:
+        """What a simulated author writes after all that was said: an answer (a share `slips` of them careless), or a
+        revision of it in the light of a critique."""
+
+    def revisions(self, n: int, seed: int) -> list[tuple[str, str, str, str]]:
+        """n times prompt, answer, critique, and the answer revised as the critique says."""
 
 
 @runtime_checkable

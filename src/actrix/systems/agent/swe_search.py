@@ -73,6 +73,7 @@ class Config:
 class SWESearch(LanguageLearner):
     feed = LessonFeed
     answers: ClassVar[int] = 1
+    home: ClassVar[str] = "list-dsl"
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from actrix.actors.deterministic import Deterministic
+from actrix.actors.deterministic import Deterministic, smoothed
 from actrix.credit import bootstrap
 from actrix.critics.values import QEnsemble
 from actrix.data.batches import Transitions
@@ -85,11 +85,10 @@ class TD3BC(Learner):
 
     @torch.no_grad()
     def target(self, batch: Transitions) -> Tensor:
-        next_obs, bound = self.perceive(batch.next_obs), self.config.smoothing_clip
-        noise = (self.config.smoothing * torch.randn_like(batch.action)).clamp(-bound, bound)
-        action = (self.target_actor(next_obs) + noise).clamp(-1.0, 1.0)
+        config, next_obs = self.config, self.perceive(batch.next_obs)
+        action = smoothed(self.target_actor(next_obs), config.smoothing, config.smoothing_clip)
         value = self.target_critic(next_obs, action).reduce("min")
-        return bootstrap(batch.reward, batch.terminated, value, self.config.discount)
+        return bootstrap(batch.reward, batch.terminated, value, config.discount)
 
     def after_step(self, phase: Hashable = "both") -> None:
         if phase != "critic":

@@ -1,0 +1,1 @@
+"""Critics that write: judgements in words, and what they are good for."""
