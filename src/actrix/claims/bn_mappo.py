@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
 
-STEPS = 300_000
 ALOHA = {
-    "env": "pettingzoo:actrix.envs.cooperative.SmallAloha", "steps": STEPS, "eval_episodes": 200,
-    "hidden": (32, 32), "envs": 128, "horizon": 10, "actor_rate": 7e-4, "critic_rate": 7e-4,
+    "env": "pettingzoo:actrix.envs.cooperative.SmallAloha", "steps": 300_000, "eval_episodes": 200, "hidden": (32, 32),
+    "envs": 128, "horizon": 20, "minibatch": 640, "epochs": 4,
 }  # fmt: skip
+# the better of the rates tried for each on other seeds (1000 to 1002): 1e-3, 2e-3 and 3e-3
+OURS, THEIRS = ({"actor_rate": rate, "critic_rate": rate} for rate in (2e-3, 3e-3))
 STARTS, LENGTH, ASCENTS = 100, 0.5, 3_000
 
 
@@ -46,8 +47,8 @@ claim = Claim(
     statement="A joint policy in which agents know what others have chosen reaches the best coordinated play where "
     "independent agents end in worse equilibria; on Aloha it returns more than MAPPO and than random graphs do, and "
     "the annealed, finally decentralised policy keeps most of that.",
-    source="2306.01920, theorems 1 to 3 and section 5",
-    minutes=5,
+    source="2306.01920, its theorems on tabular teams and its experiments on coordination games and Aloha",
+    minutes=6,
     checks=(
         Check(
             "table",
@@ -69,10 +70,10 @@ claim = Claim(
             metric="mean return of 200 episodes after 300,000 steps (at best 3.92; two islands that never wait 2.48)",
             seeds=3,
             arms=(
-                Arm("bn_mappo", "method", trained("bn-mappo", ALOHA)),
-                Arm("mappo", "baseline", trained("mappo", ALOHA)),
-                Arm("random", "ablation", trained("bn-mappo", ALOHA, {"graph": "random"})),
-                Arm("annealed", "method", trained("bn-mappo", ALOHA, {"anneal": 200_000}, measure=alone)),
+                Arm("bn_mappo", "method", trained("bn-mappo", ALOHA, OURS)),
+                Arm("mappo", "baseline", trained("mappo", ALOHA, THEIRS)),
+                Arm("random", "ablation", trained("bn-mappo", ALOHA, OURS, {"graph": "random"})),
+                Arm("annealed", "method", trained("bn-mappo", ALOHA, OURS, {"anneal": 200_000}, measure=alone)),
             ),
             rules=(
                 "mean(bn_mappo) >= 1.1 * mean(mappo)",

@@ -11,7 +11,7 @@ greedy (the largest entry, then the largest in another row and column, and so on
 assignment exactly: it is a graph of tensors, and gives a permutation all the same. The two-way Gumbel-softmax of the
 edges has been replaced by the logistic noise that it is equal to. With no noise, the most likely order and edges.
 
-Source: 2306.01920, section 4 and the authors' code; Mena et al. 2018 (1802.08665) for Gumbel-Sinkhorn.
+Source: 2306.01920 and the authors' code; Mena et al. 2018 (1802.08665) for Gumbel-Sinkhorn.
 """
 
 from __future__ import annotations
