@@ -347,7 +347,8 @@ class WarmStarts:
         for tensor in learner.optimiser.groups[group]:
             hashed.update(tensor.detach().cpu().numpy().tobytes())
         taught = (task.label, task.level, feed.seed, config.warm_steps, config.warm_batch, config.warm_rate)
-        self._key[group] = key = repr((*taught, config.warm_slips, group, updates, hashed.hexdigest()))
+        lessons = type(feed).courses.__qualname__
+        self._key[group] = key = repr((*taught, config.warm_slips, lessons, group, updates, hashed.hexdigest()))
         if key not in self._kept:
             return 0
         for mine, kept in zip(self._tensors(learner, group), self._kept[key]):
