@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actrix.optim import SGD, Adam, Optimiser, Snapshot
+from actrix.optim import SGD, Adam, Functional, Optimiser, Snapshot
 
 
 def network() -> nn.Module:
@@ -144,3 +144,29 @@ def test_a_snapshot_takes_everything_back(setting: Adam | SGD) -> None:
             optimiser.step({"net": loss_of(net, step)})
     for mine, theirs in zip(nets[0].parameters(), nets[1].parameters()):
         assert torch.equal(mine, theirs)
+
+
+def test_a_functional_group_is_given_the_gradient_of_every_rows_own_loss() -> None:
+    """A table of outputs, fitted by plain steps on what it says: a quadratic falls by (1 - rate)^2 at every step."""
+    table, target = nn.Parameter(torch.zeros(4, 2)), torch.arange(8.0).reshape(4, 2)
+
+    @torch.no_grad()
+    def fit(rows: Tensor, gradient: Tensor, rate: Tensor) -> None:
+        table[rows] -= rate * gradient
+
+    scale = nn.Parameter(torch.tensor(3.0))
+    optimiser = Optimiser({"table": ([table], Functional(fit, 0.25)), "scale": ([scale], SGD(0.1))})
+    rows = torch.tensor([2, 0, 3])
+    for step in range(1, 4):
+        said = table[rows]
+        loss = 0.5 * (said - target[rows]).square().sum(-1).mean()
+        optimiser.step({"table": loss, "scale": scale.square()}, {"table": (rows, said)})
+        left = (table - target)[rows] / target[rows]
+        torch.testing.assert_close(left[target[rows] > 0], torch.full((5,), -(0.75**step)))
+        assert torch.equal(table[1], torch.zeros(2))
+        torch.testing.assert_close(scale.detach(), torch.tensor(3.0 * 0.8**step))
+    optimiser.set_rate("table", 1.0)
+    said = table[rows]
+    optimiser.step({"table": 0.5 * (said - target[rows]).square().sum(-1).mean()}, {"table": (rows, said)})
+    torch.testing.assert_close(table[rows], target[rows])
+    assert int(optimiser.table_step) == 4

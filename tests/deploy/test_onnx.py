@@ -30,7 +30,11 @@ KIND_OF = {
     "ImageChoice": "discrete", "Dictionary": "box", "DictionaryChoice": "discrete",
 }  # fmt: skip
 ABLE = {
-    name: [slug for slug, entry in registry.catalogue().items() if entry.family == "control" and kind in entry.acts]
+    name: [
+        slug
+        for slug, entry in registry.catalogue().items()
+        if entry.family in ("control", "multi-agent") and kind in entry.acts
+    ]
     for name, kind in KIND_OF.items()
 }
 # every system on one kind of space, and every kind of space under one system

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actrix.envs.spaces import ActionMap, ObsMap, is_image, spec_of
+from actrix.envs.spaces import ActionMap, ObsMap, is_image, leaves, spec_of
 from actrix.errors import ActrixError
 from actrix.spec import Box, Choices, Spec
 
@@ -115,6 +115,9 @@ def test_an_observation_row_says_all_that_the_observation_says(space: gym.Space,
     assert_same(found, value)
     assert [p.start for p in made.parts] == [0, *(p.stop for p in made.parts[:-1])]
     assert made.parts[-1].stop == made.size
+    for part in made.parts:  # what is said to be categorical is 0 or 1, and no box is said to be
+        assert not part.categorical or set(row[part.start : part.stop]) <= {0.0, 1.0}
+    assert all(p.categorical != isinstance(s, spaces.Box) for p, (_, s) in zip(made.parts, leaves(space), strict=True))
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,4 +1,4 @@
-"""Teams: PettingZoo environments as one, against a hand-written one of known answers; worlds with known best returns."""
+"""Teams: PettingZoo environments as one, against a hand-written one of known answers; worlds of known best returns."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ class Relay(ParallelEnv):
 
     metadata = {"name": "relay", "render_modes": [], "is_parallelizable": True}
 
-    def __init__(
-        self, how: str = "terminated", length: int = 3, masks: str = "", gone: int | None = 1, **_: Any
-    ) -> None:
+    def __init__(self, how: str = "terminated", length: int = 3, masks: str = "", gone: int | None = 1) -> None:
         self.possible_agents = ["zoe", "yan", "abe"]  # not in the order of their names
         self.how, self.length, self.masks, self.leaver = how, length, masks, gone
         self.state_space = spaces.Box(-9, 9, (2,), np.float32)
@@ -200,7 +198,8 @@ def test_a_real_environment_is_what_it_is_alone() -> None:
     rows, _ = worlds.reset([5])
     seen, _ = alone.reset(seed=5)
     rng, total = np.random.default_rng(0), 0.0
-    for step in itertools.count(1):
+    truncated, steps = {"": False}, 0
+    while not all(truncated.values()):
         np.testing.assert_allclose(rows[0, :54], np.concatenate(list(seen.values())), rtol=1e-6)
         np.testing.assert_allclose(rows[0, 54:], alone.state(), rtol=1e-6)
         action = rng.integers(0, 5, 3)
@@ -208,11 +207,10 @@ def test_a_real_environment_is_what_it_is_alone() -> None:
         seen, rewards, _, truncated, _ = alone.step(dict(zip(alone.possible_agents, action.tolist())))
         total += np.mean(list(rewards.values()))
         rows = out.next_obs
-        if out.truncated[0]:
-            break
-    assert all(truncated.values())
+        steps += 1
+    assert out.truncated[0]
     assert not out.terminated[0]
-    assert out.episodes == [(pytest.approx(total, rel=1e-5), step)]
+    assert out.episodes == [(pytest.approx(total, rel=1e-5), steps)]
 
 
 @pytest.mark.parametrize(
@@ -229,12 +227,22 @@ def test_a_real_environment_is_what_it_is_alone() -> None:
     ],
 )
 def test_what_is_no_team_is_named(name: str, message: str) -> None:
-    with pytest.raises(ActrixError, match=message) as caught:
+    def play() -> None:
         env = make_env(f"pettingzoo:{name}")
         env.reset(seed=0)
         for _ in range(3):
             env.step(np.zeros(3, int))
+
+    with pytest.raises(ActrixError, match=message) as caught:
+        play()
     assert caught.value.hint
+
+
+def test_the_nearest_name_is_offered() -> None:
+    pytest.importorskip("mpe2")
+    with pytest.raises(ActrixError, match="unknown environment of mpe2 'simple_spread_v33'") as caught:
+        make_env("pettingzoo:mpe2.simple_spread_v33")
+    assert "did you mean simple_spread_v3" in caught.value.hint
 
 
 # -- own worlds ---------------------------------------------

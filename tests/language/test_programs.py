@@ -224,6 +224,23 @@ def test_the_optimum_is_that_of_a_search_over_all_moves() -> None:
         assert _plan(left, turns)[0] == pytest.approx(best(left, turns))
 
 
+def test_utterances_with_ids_that_are_no_words_are_still_what_was_said() -> None:
+    """Whatever is sampled, the verifier sees the conversation as it was."""
+    task = TwentyQ(1)
+    who = player(task, words=3)
+    prompts = task.prompts("test", 16, 0)
+    odd = 0
+    for prompt, trace in zip(prompts, Dialogue().play(task, prompts, {"actor": who}, 1)):
+        leaf = trace.leaves()[0]
+        odd += any(t < 2 for m in trace.messages for t in m.tokens)
+        said = trace.said(task.tokenizer, leaf)
+        verdict = next(iter(trace.verdicts.values()))
+        assert "not what was said" not in verdict.text
+        assert task.value(prompt, said, verdict) == pytest.approx(sum(trace.rewards.values()))
+        assert len(task.tokenizer.encode(said)) == len(trace.context(leaf)) - 2
+    assert odd > 3
+
+
 def test_a_counterpart_can_be_returned_to() -> None:
     partner = TwentyQ(1).counterpart(TwentyQ(1).problem("cat"))
     kept = partner.snapshot()

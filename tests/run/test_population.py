@@ -305,3 +305,21 @@ def test_a_run_from_the_command_line_to_its_report(tmp_path: Path) -> None:
     filled = len(learner.archive.filled)
     assert text.count('class="cell"') == filled
     assert text.count('class="cell none"') == 16 - filled
+
+
+def test_the_fittest_policy_is_exported(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from actrix.deploy.onnx import export
+
+    trainer = start("pga-map-elites", tmp_path / "run", steps=100)
+    list(trainer)
+    trainer.close()
+    out = tmp_path / "policy.onnx"
+    assert export(tmp_path / "run", out)["difference"] < 1e-5
+    learner: Any = trainer.learner
+    best = learner.archive.genotype[learner.archive.fitness.argmax()]
+    obs = torch.rand(6, 3)
+    session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
+    truth = learner.policies(best[None], obs)[0].numpy()
+    np.testing.assert_allclose(session.run(None, {"obs": obs.numpy()})[0], truth, rtol=1e-5, atol=1e-5)
+    assert out.stat().st_size < 40_000  # the rest of the archive stays at home

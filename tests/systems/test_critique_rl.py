@@ -10,7 +10,7 @@ import torch
 from actrix.errors import ActrixError
 from actrix.language.programs import Refine, chosen
 from actrix.language.tasks import make_task
-from actrix.language.tasks.arith_trace import SIGNS, ArithTrace, fault, true, work, write
+from actrix.language.tasks.arith_trace import SIGNS, ArithTrace, write
 from actrix.language.tasks.base import Verdict
 from actrix.language.traces import rows
 from actrix.run.critique import refined
@@ -164,9 +164,9 @@ def test_revisions_do_what_critiques_say() -> None:
             continue
         k = int(critique.split()[-1]) - 1
         assert after[:k] == before[:k]
-        assert true(after[k]) != true(before[k])
-        assert after == work(prompt.meta["numbers"], prompt.meta["signs"], after[: k + 1])
-        kinds.add("mended" if true(after[k]) else "spoilt")
+        assert task.true(after[k]) != task.true(before[k])
+        assert after == task.work(prompt, after[: k + 1])
+        kinds.add("mended" if task.true(after[k]) else "spoilt")
     assert kinds == {"kept", "mended", "spoilt"}
 
 
@@ -183,11 +183,11 @@ def test_the_verifier_of_chains_agrees_with_python() -> None:
         for place in range(6):
             left, sign, right, result = steps[place]
             wrong = (*steps[:place], (left, sign, right, (result + 1) % 17))
-            text = write(work(prompt.meta["numbers"], prompt.meta["signs"], wrong))
+            text = write(task.work(prompt, wrong))
             judged = task.verify(prompt, text)
             assert judged.components["steps"] == pytest.approx(5 / 6)
             assert judged.text == f"step {place + 1} is false"
-            assert fault(task.read(prompt, text)) == place  # type: ignore[arg-type]
+            assert task.fault(task.read(prompt, text)) == place  # type: ignore[arg-type]
             assert judged.correct == text.endswith(f"ans {value}")
         for broken in (completion + " ; ans 1", completion.replace(";", ">"), completion[2:], f"ans {value}"):
             assert not task.verify(prompt, broken).correct
@@ -202,7 +202,7 @@ def test_reviewers_are_wrong_as_often_as_it_says() -> None:
         prompt = known[text]
         correct = task.verify(prompt, answer).correct
         wrong += not task.review(correct, critique).correct
-        first = fault(task.read(prompt, answer))  # type: ignore[arg-type]
+        first = task.fault(task.read(prompt, answer))  # type: ignore[arg-type]
         if first is not None and critique != "ok":
             blamed += 1
             found += critique == f"bad step {first + 1}"
@@ -220,6 +220,24 @@ def test_cues_are_given_and_lessons_end() -> None:
         assert len(mine) <= task.critique_length
     steps, _ = rows(Refine().lessons(task, 10, 0, 0.5), "actor", 0)
     assert all(int(n) == task.max_new for n in steps.action_mask.sum(1))
+
+
+def test_a_simulated_author_errs_as_often_as_it_says_and_only_the_critic_is_a_model() -> None:
+    feed, learner = made(author="simulated", warm_slips=0.4, pool=400)
+    assert learner.author is None
+    assert [group for group, _, _ in feed.courses()] == ["imitate"]
+    feed.draw(learner, learner.players(feed.task, 0.7))
+    right = sum(trace.verdicts[1].correct for _, trace in feed._pool) / 400
+    assert 0.53 < right < 0.72  # (with a modulus of 5 some faults cancel)
+    task = feed.task
+    prompts = task.prompts("test", 8, 0)
+    traces = Refine().play(task, prompts, learner.players(task, 0.7), 1, 3)
+    for prompt, trace in zip(prompts, traces):
+        for critique in trace.children(1):
+            (revision,) = trace.children(critique)
+            assert task.read(prompt, chosen(task, trace, revision)) is not None
+    again = Refine().play(task, prompts, learner.players(task, 0.7), 1, 3)
+    assert [t.messages for t in again] == [t.messages for t in traces]
 
 
 def test_misuse() -> None:

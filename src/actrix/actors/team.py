@@ -120,20 +120,27 @@ class BayesianTeam(TeamActor):
 
     def logps(self, obs: Tensor, action: Tensor, mask: Tensor | None, condition: Tensor | None) -> Tensor:
         adjacency = self.graph(self.all(obs), condition)[0]
-        slots = torch.cat((F.one_hot(action, self.choices.most).to(adjacency.dtype), self.view.sights(obs)), -1)
+        seen = self.view.sights(obs)
+        slots = torch.cat((F.one_hot(action, self.choices.most).to(adjacency.dtype), seen), -1)
         heard = slots[..., None, :, :] * adjacency.transpose(-1, -2)[..., None]  # [..., child, parent, slot]
-        logits = self._decide(self.view(obs), heard.flatten(-2))
+        logits = self._decide(self._look(seen), heard.flatten(-2))
         return F.log_softmax(forbid(logits, self.choices.legal(mask)), -1)
 
+    def _look(self, seen: Tensor) -> Tensor:
+        """Features of what each sees itself: [..., N, seen] -> [..., N, width]."""
+        return self.bend(self.own(self.view.named(seen)))
+
     def _decide(self, own: Tensor, heard: Tensor) -> Tensor:
-        return self.head(torch.cat((self.bend(self.own(own)), self.bend(self.others(heard))), -1))
+        """Logits from features of one's own and from what one's parents see and chose."""
+        return self.head(torch.cat((own, self.bend(self.others(heard))), -1))
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
         """obs [B, D]. Agents decide one after another, parents first."""
         x = self.all(obs)
         condition = self._noise(x, mode)
         adjacency, order = self.graph(x, condition)
-        own, slots = self.view(obs), self.view.sights(obs)
+        seen = self.view.sights(obs)
+        own = self._look(seen)
         legal = self.choices.legal(mask)
         batch, options = obs.shape[0], self.choices.most
         said = own.new_zeros(batch, self.agents, options)
@@ -146,7 +153,7 @@ class BayesianTeam(TeamActor):
         for turn in range(self.agents):
             who = order[:, turn]
             parents = of(adjacency.transpose(1, 2), who)
-            heard = torch.cat((said, slots), -1) * parents[..., None]
+            heard = torch.cat((said, seen), -1) * parents[..., None]
             logits = self._decide(of(own, who), heard.flatten(1))
             if legal is not None:
                 logits = forbid(logits, of(legal.expand(batch, -1, -1), who))

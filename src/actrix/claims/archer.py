@@ -110,7 +110,7 @@ def run(system: str, *settings: Mapping[str, Any]) -> Trained:
     return trained(system, TASK, *settings)
 
 
-ARCHER = run("archer", {"rate": 3e-4, "critic_rate": 1e-3, "critic_steps": 12, "actor_steps": 3, "critic_warmup": 3})
+ARCHER = run("archer", {"batch": 48, "critic_steps": 12, "actor_steps": 3, "critic_warmup": 3})
 STALE = Trained("archer", tuple(sorted({**dict(ARCHER.settings), "fresh": False}.items())))
 PPO = run("ppo-token", {"group": 1, "rate": 5e-4, "critic_rate": 1e-3})
 # the same word is thought of four times, and a conversation is compared with the other three
@@ -122,6 +122,13 @@ claim = Claim(
     "and ends higher.",
     source="2402.19446, section 5",
     minutes=8,
+    note="A model of 0.1 M parameters, 1,200 conversations per arm, 300 updates of the critic. ArCHer gained as much "
+    "as PPO and more than REINFORCE, not a tenth more, and not in a quarter of the conversations. The warm start "
+    "taught the form of questions, but not to use their answers, and in the one pilot that was read (seed 1000) "
+    "the policy learned to guess word after word. For somebody who only guesses, hardly anything can be foreseen: "
+    "by simulation, not even the exact value of a turn correlates with its return by more than 0.09, so that 0.6 "
+    "is out of reach there. Of other settings one was tried, an actor rate of 1e-3, which collapsed. Filtered "
+    "behaviour cloning, one of the paper's baselines, is not in the library.",
     checks=(
         Check(
             "return",

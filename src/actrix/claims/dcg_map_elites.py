@@ -9,11 +9,16 @@ from typing import Any
 
 from actrix.claims.claim import Arm, Check, Claim, Trained, Training, trained
 
+# what was left to choose was chosen on other seeds: iso and line for MAP-Elites, which gains most by them, the size of
+# a climb for PGA-MAP-Elites
 OMNI = {
-    "env": "actrix.envs.plane:Omni-v0", "steps": 320_000, "eval_episodes": 1, "hidden": (32, 32), "cells": 256,
-    "offspring": 64, "horizon": 50, "envs": 80, "iso": 0.05, "line": 0.2,
+    "env": "actrix.envs.plane:Omni-v0", "steps": 160_000, "eval_episodes": 1, "hidden": (32, 32), "cells": 256,
+    "offspring": 64, "horizon": 50, "envs": 80, "iso": 0.05, "line": 0.1,
 }  # fmt: skip
-GRADIENT = {"critic_hidden": (64, 64), "climbers": 32, "critic_steps": 100, "climb_steps": 20, "rate": 1e-3}
+GRADIENT = {
+    "critic_hidden": (64, 64), "climbers": 32, "critic_steps": 300, "climb_steps": 10, "climb_rate": 5e-4,
+    "rate": 1e-3, "target_rate": 0.02, "discount": 0.9,
+}  # fmt: skip
 DCG = {"rollouts": 16}
 
 
@@ -78,7 +83,7 @@ claim = Claim(
             "archive",
             question="Is the archive better than without the descriptor in the critic, and than without a critic, at "
             "equal environment steps?",
-            metric="QD score on a plane with a trap (256 cells, fitness 0 to 50: steps less energy), 320,000 steps",
+            metric="QD score on a plane with a trap (256 cells, fitness 0 to 50: steps less energy), 160,000 steps",
             seeds=3,
             arms=(
                 arm("dcg", "method", "qd_score", "dcg-map-elites", GRADIENT, DCG),

@@ -1,6 +1,6 @@
 """Teams in a table: joint policies over a Bayesian network in a game of one step, with exact gradients.
 
-pi(a) = prod_n pi_n(a_n | a_P(n)), a softmax of logits for every choice of the parents P(n). Then (2306.01920, theorem 1)
+pi(a) = prod_n pi_n(a_n | a_P(n)), a softmax of logits for every choice of the parents P(n). Then (2306.01920)
 
     dJ / d logits_n[a_P, a_n] = pi(a_P) pi_n(a_n | a_P) (Q_n(a_P, a_n) - V_n(a_P)),
 

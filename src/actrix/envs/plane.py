@@ -290,7 +290,8 @@ class Plane(VectorEnv):
         at = np.arange(self.num_envs) if which is None else np.flatnonzero(which)
         seeds = None
         if seed is not None:
-            seeds = np.array([seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed)[at]
+            seeds = np.asarray(seed, np.int64)
+            seeds = (seeds + np.arange(self.num_envs) if seeds.ndim == 0 else seeds)[at]
         self.begin(at, seeds)
         return self.see(), {}
 

@@ -23,6 +23,7 @@ of an episode, and single rewards are not, is the game refused as one of opponen
 from __future__ import annotations
 
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +57,9 @@ def maker(name: str) -> Callable[..., Any]:
     found = sys.modules[module]
     if leaf:
         if not callable(getattr(found, leaf, None)):
-            raise unknown(f"environment of {module}", leaf, [k for k, v in vars(found).items() if callable(v)])
+            inside = [m.name for m in pkgutil.iter_modules(getattr(found, "__path__", []))]
+            named = [k for k, v in vars(found).items() if callable(v)]
+            raise unknown(f"environment of {module}", leaf, [*inside, *named])
         return getattr(found, leaf)
     for usual in ("parallel_env", "env"):
         if hasattr(found, usual):

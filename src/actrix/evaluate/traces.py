@@ -155,8 +155,8 @@ def _tokens(holder: dict[str, Any], reach: float, old: dict[str, Any] | None = N
     tokens = [t for t in _listed(holder, "tokens") if isinstance(t, dict)]
     changed: set[int] = set()
     if old is not None:
-        texts = [[str(t.get("text")) for t in _listed(m, "tokens") if isinstance(t, dict)] for m in (old, holder)]
-        blocks = SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
+        before, now = ([str(t.get("text")) for t in _listed(m, "tokens") if isinstance(t, dict)] for m in (old, holder))
+        blocks = SequenceMatcher(None, before, now, autojunk=False).get_matching_blocks()
         kept = {i for _, start, size in blocks for i in range(start, start + size)}
         changed = {i for i, t in enumerate(tokens) if i not in kept and t.get("action", True)}
     return "".join(_token(t, reach, i in changed) for i, t in enumerate(tokens))

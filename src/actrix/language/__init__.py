@@ -10,6 +10,7 @@ _WHERE = {
     "HuggingFaceTokenizer": "tokens",
     "TaskTokenizer": "tokens",
     "Tokenizer": "tokens",
+    "WordTokenizer": "tokens",
     "HuggingFaceModel": "model",
     "LanguageModel": "model",
     "TransformerModel": "model",
@@ -18,6 +19,9 @@ _WHERE = {
     "Samples": "sampler",
     "Sampling": "sampler",
     "generate": "sampler",
+    "Message": "traces",
+    "Trace": "traces",
+    "program_of": "programs",
     "make_task": "tasks",
     "evaluate_task": "evaluate",
 }

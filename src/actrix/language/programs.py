@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from actrix.language.sampler import Samples, Sampling
+from actrix.language.sampler import Samples, Sampling, as_samples
 from actrix.language.tasks.base import Prompt, Reviews, Talks, Task
 from actrix.language.traces import Message, Trace
 from actrix.rng import seed_of
@@ -202,6 +203,21 @@ class Refine:
             grown(task, scripted(task, prompt, (self.role, answer)), self.critic, cue, critique)
             for prompt, answer, critique in task.reviews(n, seed)
         ]
+
+
+def simulated(task: Task, slips: float) -> Speak:
+    """An author of stated faults in place of a model: a share `slips` of its first answers are careless, and it revises
+    as the task says."""
+    assert isinstance(task, Reviews)
+    reviews, tokenizer = task, task.tokenizer
+
+    def speak(contexts: list[list[int]], settings: Sampling, seed: int) -> Samples:
+        texts = [tokenizer.decode(c) for c in contexts for _ in range(settings.n)]
+        written = [reviews.author(text, slips, random.Random(f"{seed}/{i}")) for i, text in enumerate(texts)]
+        answers = [[*tokenizer.encode(text), tokenizer.eos][: settings.max_new] for text in written]
+        return as_samples(contexts, answers, settings, tokenizer.pad)
+
+    return speak
 
 
 def chosen(task: Task, trace: Trace, index: int) -> str:

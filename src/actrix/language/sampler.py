@@ -25,7 +25,7 @@ from torch import Tensor
 
 from actrix.errors import ActrixError
 from actrix.language.model import DecoderLike, LanguageModel
-from actrix.language.tokens import pad_left
+from actrix.language.tokens import pad_left, pad_right
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,20 @@ class Samples:
         """The generated ids of each row, end token included where it was drawn."""
         rows = zip(self.tokens_BL.tolist(), self.prompt_lengths_B.tolist(), self.lengths_B.tolist())
         return [tokens[start:end] for tokens, start, end in rows]
+
+
+def as_samples(
+    prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], settings: Sampling, pad: int = 0
+) -> Samples:
+    """Completions that no model has drawn, `settings.n` for each prompt: their log-probabilities are 0."""
+    n = settings.n
+    rows = [[*prompts[i // n], *completion] for i, completion in enumerate(completions)]
+    starts = torch.tensor([len(p) for p in prompts]).repeat_interleave(n)
+    tokens = torch.tensor(pad_right(rows, pad))
+    owner = torch.arange(len(prompts)).repeat_interleave(n)
+    ended = torch.ones(len(rows), dtype=torch.bool)
+    lengths = torch.tensor([len(row) for row in rows])
+    return Samples(tokens, starts, lengths, torch.zeros(tokens.shape), ended, owner, settings, 0)
 
 
 def uniforms(seed: int, streams: Sequence[int], count: int) -> Tensor:

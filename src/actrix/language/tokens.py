@@ -78,7 +78,8 @@ class TaskTokenizer:
 class WordTokenizer:
     """One id per word of a small language, after pad (0) and eos (1); a text is words with single spaces between.
 
-    Where a word always ends an utterance, such as "?", it is the end token (`end`) and stays part of the text.
+    Where a word always ends an utterance, such as "?", it is the end token (`end`) and stays part of the text. Then an
+    id without a word is written as "_": a text has as many words as tokens.
     """
 
     pad = 0
@@ -90,6 +91,8 @@ class WordTokenizer:
         self.size = len(words) + 2
         self._id = {word: index + 2 for index, word in enumerate(words)}
         self.eos = 1 if end is None else self._id[end]
+        self.blank = [] if end is None else ["_"]
+        self._id |= dict.fromkeys(self.blank, self.pad)
 
     def encode(self, text: str) -> list[int]:
         try:
@@ -101,7 +104,8 @@ class WordTokenizer:
             ) from None
 
     def decode(self, tokens: Iterable[int]) -> str:
-        return " ".join(self.words[t - 2] for t in tokens if 2 <= t < self.size)
+        pieces = ([self.words[t - 2]] if 2 <= t < self.size else self.blank for t in tokens)
+        return " ".join(word for piece in pieces for word in piece)
 
 
 class HuggingFaceTokenizer:

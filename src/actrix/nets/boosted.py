@@ -9,7 +9,8 @@ quantiles of these rows; of a categorical part, whose columns are 0 or 1, every 
 Everything is a tensor of fixed shape: trees lie in slots that are made beforehand, growing one is products and
 argmaxes, so a step is captured in a graph like any other. Leaf values are parameters, tests are buffers.
 Source: Fuhrer, Tessler & Dalal 2024, Gradient Boosting Reinforcement Learning (2407.08250), and its released code for
-the cosine score and the clipping, which the paper does not spell out.
+the cosine score and the clipping, which the paper does not spell out. Where there are fewer rows than bins, so that
+both try the same tests, trees equal those of that code (gbrl 1.1.9, compared on 20 draws); its quantiles lie elsewhere.
 """
 
 from __future__ import annotations

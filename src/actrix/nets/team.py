@@ -38,6 +38,7 @@ class TeamView(nn.Module):
         sights = [[p for p in spec.visible if p.agent in (None, i)] for i in range(self.agents)]
         layouts = [tuple((p.shape, p.image) for p in sight) for sight in sights]
         self.same = spec.agents == 0  # all see the same: it is encoded once
+        self.whole = spec.visible == spec.obs
         alike = all(layout == layouts[0] for layout in layouts)
         if not alike and any(p.image for p in spec.visible):
             raise ActrixError(
@@ -52,6 +53,10 @@ class TeamView(nn.Module):
         self.seen = self.encoder.size
         self.size = self.seen + self.agents
         self.padded = any(len(c) < width for c in columns)
+        flat = [c for sight in columns for c in sight]
+        every = slice(flat[0], flat[0] + self.agents * width)
+        # in the usual case, one agent's columns after another's, nothing is gathered
+        self.regular = every if flat == list(range(every.start, every.stop)) else None
         self.register_buffer("index", torch.tensor([c + [0] * (width - len(c)) for c in columns]), persistent=False)
         there = torch.arange(width) < torch.tensor([len(c) for c in columns])[:, None]
         self.register_buffer("there", there, persistent=False)
@@ -60,13 +65,18 @@ class TeamView(nn.Module):
     def sights(self, obs: Tensor) -> Tensor:
         """What each sees, without who it is: `[..., D] -> [..., N, seen]`."""
         if self.same:
-            seen = self.encoder(obs[..., self.index[0]])
+            seen = self.encoder(obs if self.whole else obs[..., self.index[0]])
             return seen[..., None, :].expand(*seen.shape[:-1], self.agents, self.seen)
+        if self.regular is not None:
+            return self.encoder(obs[..., self.regular].unflatten(-1, (self.agents, -1)))
         rows = obs[..., self.index]
         return self.encoder(rows * self.there if self.padded else rows)
 
     def forward(self, obs: Tensor) -> Tensor:
-        seen = self.sights(obs)
+        return self.named(self.sights(obs))
+
+    def named(self, seen: Tensor) -> Tensor:
+        """What each sees with who it is: `[..., N, seen] -> [..., N, size]`."""
         return torch.cat((seen, self.names.to(seen.dtype).expand(*seen.shape[:-1], self.agents)), -1)
 
 
@@ -94,9 +104,11 @@ class TeamChoices(nn.Module):
         self.register_buffer("index", torch.where(there, starts[:, None] + option, 0), persistent=False)
 
     def legal(self, mask: Tensor | None) -> Tensor | None:
-        """A flat mask [..., sum of sizes] as a table [..., N, C]; None where everything is legal. A choice of which
-        the mask forbids all is left free."""
+        """A flat mask [..., sum of sizes] as a table [..., N, C]; None where everything is legal. Where the
+        mask forbids all of a choice, at most what is no option is forbidden (see `actors.categorical.forbid`)."""
         if mask is None:
             return None if self.even else self.there
+        if self.even:
+            return mask.unflatten(-1, (-1, self.most))
         table = mask[..., self.index] & self.there
         return table | (~table.any(-1, keepdim=True) & self.there)

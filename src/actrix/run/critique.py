@@ -81,7 +81,8 @@ class CritiqueFeed(LanguageFeed):
 
     def courses(self) -> Iterator[tuple[str, str, Callable[[int, int], list[Trace]]]]:
         program, task = CritiqueLearner.program, self.task
-        yield "author", program.role, lambda n, seed: program.lessons(task, n, seed, self.config.warm_slips)
+        if self.config.author == "model":
+            yield "author", program.role, lambda n, seed: program.lessons(task, n, seed, self.config.warm_slips)
         yield "imitate", program.critic, lambda n, seed: program.reviews(task, n, seed)
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:

@@ -347,7 +347,8 @@ class WarmStarts:
         for tensor in learner.optimiser.groups[group]:
             hashed.update(tensor.detach().cpu().numpy().tobytes())
         taught = (task.label, task.level, feed.seed, config.warm_steps, config.warm_batch, config.warm_rate)
-        self._key[group] = key = repr((*taught, config.warm_slips, group, updates, hashed.hexdigest()))
+        lessons = type(feed).courses.__qualname__
+        self._key[group] = key = repr((*taught, config.warm_slips, lessons, group, updates, hashed.hexdigest()))
         if key not in self._kept:
             return 0
         for mine, kept in zip(self._tensors(learner, group), self._kept[key]):
@@ -409,7 +410,8 @@ class LanguageRegime:
 
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
-        return learner.feed(Setting(learner, None, o.seed, None, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+        kept = None if folder is None else folder / "replay"
+        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""

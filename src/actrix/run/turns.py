@@ -51,10 +51,11 @@ class UtteranceFeed(LanguageFeed):
             "length": ((), np.int32), "reward": ((), np.float32), "terminated": ((), np.bool_),
         }  # fmt: skip
         most = config.prompts * task.turns  # utterances of a round
+        every = (setting.total_steps + 1) * most
         # two checkpoints are kept: neither may be overwritten by what follows it
-        slack = 2 * (setting.checkpoint_every + 1) * most if setting.folder is not None else 0
-        slack = min(slack, (setting.total_steps + 1) * most)
-        capacity = min(config.capacity, (setting.total_steps + 1) * most)
+        overwrites = setting.folder is not None and every > config.capacity
+        slack = 2 * (setting.checkpoint_every + 1) * most if overwrites else 0
+        capacity = min(config.capacity, every)
         self._build = lambda least=0: Ring(layout, max(capacity, least), setting.folder, slack)
         self.ring = self._build()
 

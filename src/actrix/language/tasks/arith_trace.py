@@ -1,4 +1,4 @@
-"""arith-trace: a chain of sums, differences and products modulo 17, worked out from left to right.
+"""arith-trace: a chain of sums, differences and products modulo 17 (5 on level 1), worked out from left to right.
 
 3 + 5 * 12 :   ->   3 + 5 > 8 ; 8 * 12 > 11 ; ans 11
 
@@ -9,48 +9,27 @@ result is the right one if it was wrong before. After "ok" it is the same answer
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from actrix.language.tasks.base import Prompt, Task, Verdict
 from actrix.language.tokens import Tokenizer, WordTokenizer
 
-MODULUS = 17
-SIGNS: dict[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: (a + b) % MODULUS,
-    "-": lambda a, b: (a - b) % MODULUS,
-    "*": lambda a, b: a * b % MODULUS,
-}
+SIGNS: dict[str, Callable[[int, int], int]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 Step = tuple[int, str, int, int]  # left, sign, right, result
+_LEVELS = {1: (5, 4), 2: (17, 4), 3: (17, 6)}  # modulus, signs
 # how reviewers fail, and how often a revision ignores what it is told
 WRONG_VERDICT, WRONG_STEP, IGNORED = 0.3, 0.4, 0.1
 _STEP = re.compile(r"([0-9]+) ([-+*]) ([0-9]+) > ([0-9]+)")
-_BAD = re.compile(r"bad step ([0-9]+)")
-
-
-def work(numbers: tuple[int, ...], signs: tuple[str, ...], start: tuple[Step, ...] = ()) -> tuple[Step, ...]:
-    """The steps of a chain, after those that are given."""
-    steps = list(start)
-    for place in range(len(start), len(signs)):
-        left = steps[-1][3] if steps else numbers[0]
-        sign, right = signs[place], numbers[place + 1]
-        steps.append((left, sign, right, SIGNS[sign](left, right)))
-    return tuple(steps)
+_BAD = re.compile(r"bad step ([1-9])")
 
 
 def write(steps: tuple[Step, ...]) -> str:
     return " ; ".join(f"{a} {sign} {b} > {r}" for a, sign, b, r in steps) + f" ; ans {steps[-1][3]}"
-
-
-def true(step: Step) -> bool:
-    return SIGNS[step[1]](step[0], step[2]) == step[3]
-
-
-def fault(steps: tuple[Step, ...]) -> int | None:
-    """The first false step, from 0."""
-    return next((i for i, step in enumerate(steps) if not true(step)), None)
 
 
 class ArithTrace(Task):
@@ -60,9 +39,10 @@ class ArithTrace(Task):
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)
-        self._signs = {1: 4, 2: 5, 3: 6}[level]
-        words = [*map(str, range(MODULUS)), *SIGNS, ">", ";", "ans", ":", "check", "ok", "bad", "step", "again"]
-        self.tokenizer: Tokenizer = WordTokenizer(words)
+        self.modulus, self._signs = _LEVELS[level]
+        words = [*map(str, range(self.modulus)), *SIGNS, ">", ";", "ans", ":", "check", "ok", "bad", "step", "again"]
+        steps = [str(i + 1) for i in range(self._signs) if i + 1 >= self.modulus]
+        self.tokenizer: Tokenizer = WordTokenizer([*words, *steps])
         self.max_new = 6 * self._signs + 3
 
     @property
@@ -70,13 +50,38 @@ class ArithTrace(Task):
         return 2 * self.max_new + self.critique_length + sum(len(cue.split()) for cue in self.cues.values())
 
     def draw(self, random: random.Random) -> tuple[Prompt, str]:
-        numbers = tuple(random.randrange(MODULUS) for _ in range(self._signs + 1))
+        numbers = tuple(random.randrange(self.modulus) for _ in range(self._signs + 1))
         signs = tuple(random.choice(list(SIGNS)) for _ in range(self._signs))
         text = str(numbers[0]) + "".join(f" {s} {n}" for s, n in zip(signs, numbers[1:])) + " :"
-        steps = work(numbers, signs)
+        prompt = self.problem(text)
+        return prompt, write(self.work(prompt))
+
+    def problem(self, text: str) -> Prompt:
+        words = text.split()
+        numbers, signs = tuple(map(int, words[:-1:2])), tuple(words[1:-1:2])
         # a problem that is another one rearranged is in the same split
         key = " ".join(map(str, sorted(numbers))) + "".join(sorted(signs))
-        return Prompt(text, f"ans {steps[-1][3]}", key, {"numbers": numbers, "signs": signs}), write(steps)
+        prompt = Prompt(text, "", key, {"numbers": numbers, "signs": signs})
+        return replace(prompt, answer=f"ans {self.work(prompt)[-1][3]}")
+
+    def value_of(self, step: Step) -> int:
+        """What the result of a step should be."""
+        return SIGNS[step[1]](step[0], step[2]) % self.modulus
+
+    def true(self, step: Step) -> bool:
+        return self.value_of(step) == step[3]
+
+    def fault(self, steps: tuple[Step, ...]) -> int | None:
+        """The first false step, from 0."""
+        return next((i for i, step in enumerate(steps) if not self.true(step)), None)
+
+    def work(self, prompt: Prompt, start: tuple[Step, ...] = ()) -> tuple[Step, ...]:
+        """The steps of a chain, true ones after those that are given."""
+        numbers, signs, steps = prompt.meta["numbers"], prompt.meta["signs"], list(start)
+        for place in range(len(start), len(signs)):
+            step = (steps[-1][3] if steps else numbers[0], signs[place], numbers[place + 1], 0)
+            steps.append((*step[:3], self.value_of(step)))
+        return tuple(steps)
 
     def read(self, prompt: Prompt, completion: str) -> tuple[Step, ...] | None:
         """The steps of an answer; None where it is not the chain of this problem, worked out somehow."""
@@ -102,9 +107,9 @@ class ArithTrace(Task):
         steps = self.read(prompt, completion)
         if steps is None:
             return Verdict(0.0, {"format": 0.0, "steps": 0.0, "correct": 0.0}, "not this chain, worked out")
-        share = sum(map(true, steps)) / len(steps)
-        right = float(prompt.answer == f"ans {steps[-1][3]}" and 0 <= steps[-1][3] < MODULUS)
-        first = fault(steps)
+        share = sum(map(self.true, steps)) / len(steps)
+        right = float(prompt.answer == f"ans {steps[-1][3]}")
+        first = self.fault(steps)
         text = "" if first is None else f"step {first + 1} is false"
         return Verdict(0.1 + 0.1 * share + 0.8 * right, {"format": 1.0, "steps": share, "correct": right}, text)
 
@@ -116,12 +121,10 @@ class ArithTrace(Task):
 
     def revised(self, prompt: Prompt, steps: tuple[Step, ...], place: int, random: random.Random) -> str:
         """The answer with another result at a step: the right one, or, if that is what it was, a wrong one."""
-        left, sign, right, result = steps[place]
-        wanted = SIGNS[sign](left, right)
-        if result == wanted:
-            wanted = random.choice([r for r in range(MODULUS) if r != result])
-        start = (*steps[:place], (left, sign, right, wanted))
-        return write(work(prompt.meta["numbers"], prompt.meta["signs"], start))
+        step, wanted = steps[place], self.value_of(steps[place])
+        if self.true(step):
+            wanted = random.choice([r for r in range(self.modulus) if r != wanted])
+        return write(self.work(prompt, (*steps[:place], (*step[:3], wanted))))
 
     # -- critiques ----------------------------------------------------------------------------------------------
 
@@ -141,7 +144,7 @@ class ArithTrace(Task):
                 answer = self.slip(prompt, answer, source)
             steps = self.read(prompt, answer)
             assert steps is not None
-            first = fault(steps)
+            first = self.fault(steps)
             right = f"ans {steps[-1][3]}" == prompt.answer  # (two faults may cancel)
             sound = right != (source.random() < WRONG_VERDICT)
             place = source.randrange(len(steps))
@@ -149,6 +152,19 @@ class ArithTrace(Task):
                 place = first
             found.append((prompt.text, answer, "ok" if sound else f"bad step {place + 1}"))
         return found
+
+    def author(self, said: str, slips: float, random: random.Random) -> str:
+        text, _, rest = said.partition(" :")
+        prompt = self.problem(text + " :")
+        answer, _, critique = rest.strip().partition(" check : ")
+        if not critique:
+            right = write(self.work(prompt))
+            return self.slip(prompt, right, random) if random.random() < slips else right
+        steps, blamed = self.read(prompt, answer), _BAD.fullmatch(critique.removesuffix(" again :"))
+        place = int(blamed[1]) - 1 if blamed else -1
+        if steps is None or not 0 <= place < len(steps) or random.random() < IGNORED:
+            return answer
+        return self.revised(prompt, steps, place, random)
 
     def revisions(self, n: int, seed: int) -> list[tuple[str, str, str, str]]:
         """Half of the answers have a false step; a third of the critiques say ok, a third are right, a third blame any
@@ -160,10 +176,9 @@ class ArithTrace(Task):
                 answer = self.slip(prompt, answer, source)
             steps = self.read(prompt, answer)
             assert steps is not None
-            first, kind = fault(steps), source.randrange(3)
+            first, kind = self.fault(steps), source.randrange(3)
             place = source.randrange(len(steps)) if kind == 2 else None if kind == 0 else first
             critique = "ok" if place is None else f"bad step {place + 1}"
-            follows = place is not None and source.random() >= IGNORED
-            revision = self.revised(prompt, steps, place, source) if follows and place is not None else answer
-            found.append((prompt.text, answer, critique, revision))
+            said = f"{prompt.text} {answer} check : {critique} again :"
+            found.append((prompt.text, answer, critique, self.author(said, 0.0, source)))
         return found

@@ -212,6 +212,10 @@ class Reviews(Protocol):
     def reviews(self, n: int, seed: int) -> list[tuple[str, str, str]]:
         """n times prompt, answer, critique: by reviewers that are often wrong."""
 
+    def author(self, said: str, slips: float, random: random.Random) -> str:
+        """What a simulated author writes after all that was said: an answer (a share `slips` of them careless), or a
+        revision of it in the light of a critique."""
+
     def revisions(self, n: int, seed: int) -> list[tuple[str, str, str, str]]:
         """n times prompt, answer, critique, and the answer revised as the critique says."""
 

@@ -49,8 +49,8 @@ class Config:
     critic_steps: int = 20  # updates of the critic per round
     actor_steps: int = 3  # updates of the actor per round
     critic_warmup: int = 2  # rounds in which only the critic learns
-    rate: float = 2e-4  # Adam learning rate of the actor
-    critic_rate: float = 5e-4  # Adam learning rate of the critic
+    rate: float = 3e-4  # Adam learning rate of the actor
+    critic_rate: float = 1e-3  # Adam learning rate of the critic
     clip_norm: float = 1.0  # largest gradient norm of a group; the authors' is 0.01
     discount: float = 0.95  # per utterance
     target_rate: float = 0.1  # of the slow copy, per update of the critic

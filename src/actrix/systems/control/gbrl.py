@@ -11,7 +11,8 @@ are so many columns of numbers: it runs, but nothing is convolved.
 
 The trees are ours, in tensors. The authors' library (gbrl 1.1.9) installs and learns on CPU, but its models live in
 files of its own format, cannot be copied, captured in a graph or exported, and exist for two versions of Python.
-Not here: the AWR objective, which learns from a replay, and the DQN and SAC forms, released as untested.
+Not here: the AWR objective, which learns from a replay; the DQN and SAC forms, released as untested; rates that fall
+with time (Adam's, of the spread, is constant here).
 Source: Fuhrer, Tessler & Dalal 2024, Gradient Boosting Reinforcement Learning (2407.08250); defaults of its CartPole,
 discount and decay as usual.
 """

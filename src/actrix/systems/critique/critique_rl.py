@@ -34,7 +34,8 @@ from actrix import credit
 from actrix.data.batches import Steps
 from actrix.errors import ActrixError
 from actrix.language.convert import make_model
-from actrix.language.programs import Player, Players
+from actrix.language.model import LanguageModel
+from actrix.language.programs import Player, Players, Speak, simulated
 from actrix.language.sampler import Sampling
 from actrix.language.tasks.base import Reviews, Task, Verdict
 from actrix.nets.targets import tracked
@@ -56,6 +57,7 @@ class Config:
     group: int = 4  # critiques of each answer
     minibatches: int = 1  # updates per pass over a round; critiques of one answer are never split
     epochs: int = 2  # passes over a round
+    author: str = "model"  # who answers and revises: a model that is fitted first, or "simulated", with stated faults
     pool: int = 512  # problems that the author answers once, before the first round
     stage_one: int = 100  # rounds of stage I; those that are left are stage II
     aid: str = "refine"  # reward of a revision in stage II: refine, delta or correct
@@ -77,25 +79,32 @@ class Config:
 class CritiqueRL(CritiqueLearner):
     feed = CritiqueFeed
     home: ClassVar[str] = "arith-trace"
+    author: LanguageModel | None
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
+        if config.author not in ("model", "simulated"):
+            raise ActrixError(f"--author is model or simulated, not {config.author!r}", misuse=True)
         if config.aid not in AIDS or config.combine not in COMBINED:
             raise ActrixError(
                 f"--aid {config.aid} --combine {config.combine} is none of {', '.join(AIDS)}, with one of "
                 f"{', '.join(COMBINED)}",
                 misuse=True,
             )
-        self.author = make_model(config.model, spec.vocab, spec.context)
         self.reference = tracked(self.actor, 1.0)
-        self.optimise(
-            actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)),
-            author=(self.author, Adam(config.warm_rate, clip_norm=1.0)),
-        )
+        groups = {"actor": (self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0))}
+        self.author = None
+        if config.author == "model":
+            self.author = make_model(config.model, spec.vocab, spec.context)
+            groups["author"] = (self.author, Adam(config.warm_rate, clip_norm=1.0))
+        self.optimise(**groups)
 
     def players(self, task: Task, temperature: float) -> Players:
         assert isinstance(task, Reviews)
-        author = partial(self.speak, model=self.author)
+        if self.author is None:
+            author: Speak = simulated(task, self.config.warm_slips)
+        else:
+            author = partial(self.speak, model=self.author)
         return {
             "actor": Player(author, Sampling(max_new=task.utterance)),
             "reviser": Player(author, Sampling(max_new=task.utterance, temperature=0.0)),
@@ -103,7 +112,7 @@ class CritiqueRL(CritiqueLearner):
         }
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
-        if phase == "author":
+        if phase == "author" and self.author is not None:
             return Losses(author=self.imitation_of(self.author, batch))
         return super().losses(batch, phase)
 

@@ -18,7 +18,7 @@ and "empty" (MAPPO with more parameters).
 The penalty on density is ours: the paper says that it is controlled, its code does not show how. The code also draws
 new edges in updates, which makes the ratio wrong; here the noise of edges is stored as that of the order is.
 Source: Chen and Zhang 2023, Context-Aware Bayesian Network Actor-Critic Methods for Cooperative Multi-Agent
-Reinforcement Learning (2306.01920), sections 3 and 4.
+Reinforcement Learning (2306.01920).
 """
 
 from __future__ import annotations
