@@ -82,7 +82,7 @@ claim = Claim(
     "policy, that has some 46 to 49 of 50, so that gradients have little to add, and the score follows the number of "
     "crossed offspring, which alone find new cells: 64 a round for MAP-Elites, 31 for PGA-MAP-Elites, 32 for "
     "DCG-MAP-Elites, whose rollouts are paid from the same budget. MAP-Elites also has the steps that suit it (iso "
-    "0.05, line 0.1): with the published ones (0.005, 0.05) it found half as much on another seed. The last rule of "
+    "0.05, line 0.1): with the published ones (0.005, 0.05) it found about half as much on other seeds. The last rule of "
     "the first check holds, but says nothing: there is no gain that the ablation could remove. That the descriptor "
     "does its work shows in the second check, and in the climbs: on another seed, ten steps moved the end of the "
     "parent's episode by 0.05 (median) on this critic and by 0.10 on that of PGA-MAP-Elites. Tried on one other seed, "
