@@ -149,3 +149,20 @@ def test_choices_that_do_not_fit_the_agents_are_refused() -> None:
     spec = Spec(SPEC.obs, Choices((2, 2), "multidiscrete", (0, 0)))
     with pytest.raises(ActrixError, match="3 agents, and the action is 2 choices"):
         TeamView(spec)
+
+
+def test_agents_with_images_go_through_one_convolution() -> None:
+    """Two agents that see the same picture have the same features; what one sees does not reach the other."""
+    parts = tuple(Part(str(i), 64 * i, 64 * i + 64, (8, 8), image=True, agent=i) for i in range(2))
+    spec = Spec(parts, Choices((2, 2), "multidiscrete", (0, 0)), "uint8")
+    torch.manual_seed(0)
+    view = TeamView(spec)
+    picture, other = torch.randint(0, 256, (2, 3, 64), dtype=torch.uint8)
+    same = view.sights(torch.cat((picture, picture), -1))
+    assert torch.equal(same[:, 0], same[:, 1])
+    moved = view.sights(torch.cat((picture, other), -1))
+    assert torch.equal(moved[:, 0], same[:, 0])
+    assert not torch.equal(moved[:, 1], same[:, 1])
+    uneven = (parts[0], Part("1", 64, 164, (10, 10), image=True, agent=1))
+    with pytest.raises(ActrixError, match="images of different shapes"):
+        TeamView(Spec(uneven, spec.action, "uint8"))

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +185,31 @@ def test_arms_are_interleaved_and_equal_ones_run_once() -> None:
 def test_jobs_keep_their_order_in_two_processes() -> None:
     jobs = [claims.Job(functools.partial(max, i), 0, (("c", f"a{i}"),)) for i in range(5)]
     assert claims.run_jobs(jobs, "x", quiet=True, processes=2) == [0, 1, 2, 3, 4]
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted(claims.Trained):
+    """A run that writes down that it was made, and trains nothing."""
+
+    def __call__(self, seed: int) -> float:
+        with open(dict(self.settings)["log"], "a") as file:
+            file.write(f"{os.getpid()} {seed}\n")
+        assert self.measure is not None
+        return self.measure(None)  # type: ignore[arg-type]
+
+
+def both(done: object) -> dict[str, float]:
+    return {"a": 1.0, "b": 2.0}
+
+
+def test_several_figures_of_a_run_are_made_once_and_in_one_process(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        log = tmp_path / f"log{processes}"
+        run = Counted("sac", (("log", str(log)), ("steps", 5)))
+        jobs = [claims.Job(claims.Part(run, both, n), s, (("c", n),)) for s in (0, 1) for n in ("a", "b", "a")]
+        assert jobs[0].cost == 5
+        assert claims.run_jobs(jobs, "x", quiet=True, processes=processes) == [1.0, 2.0, 1.0] * 2
+        assert sorted(line.split()[1] for line in log.read_text().splitlines()) == ["0", "1"]
 
 
 def fails(seed: int) -> float:

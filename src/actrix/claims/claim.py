@@ -29,6 +29,8 @@ are `trained(system, ...)`. `run_claim` runs every arm on every seed and records
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import itertools
 import json
@@ -145,8 +147,6 @@ class Trained:
         return int(dict(self.settings)["steps"])
 
     def __call__(self, seed: int) -> float:
-        import dataclasses
-
         from actrix.run.language import SHARED
         from actrix.run.trainer import RunOptions, Trainer
 
@@ -176,6 +176,34 @@ class Trained:
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several figures of a run, which is made once for all of them. `measure` gives them by name."""
+
+    run: Trained
+    measure: Callable[[Training], Mapping[str, float]]
+    name: str
+
+    @property
+    def steps(self) -> int:
+        return self.run.steps
+
+    def __call__(self, seed: int) -> float:
+        return _figures(self.run, self.measure, seed)[self.name]
+
+
+@functools.cache
+def _figures(run: Trained, measure: Callable[[Training], Mapping[str, float]], seed: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+
+    def keep(done: Training) -> float:
+        found.update(measure(done))
+        return 0.0
+
+    dataclasses.replace(run, measure=keep)(seed)
+    return found
 
 
 def trained(system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> Trained:
@@ -214,6 +242,11 @@ class Job:
     serves: tuple[tuple[str, str], ...]
 
     @property
+    def run(self) -> Figure:
+        """What is run for the figure; several figures may be of one run."""
+        return self.figure.run if isinstance(self.figure, Part) else self.figure
+
+    @property
     def label(self) -> str:
         check, arm = self.serves[0]
         return f"{check}/{arm} seed {self.seed}"
@@ -221,7 +254,7 @@ class Job:
     @property
     def cost(self) -> int:
         """For the bar: steps of training, or a guess."""
-        return self.figure.steps if isinstance(self.figure, Trained) else 1_000
+        return self.figure.steps if isinstance(self.figure, Trained | Part) else 1_000
 
 
 def schedule(claim: Claim, seeds: int | None = None) -> list[Job]:
@@ -314,12 +347,16 @@ def run_jobs(jobs: list[Job], slug: str, quiet: bool = False, processes: int = 2
                 finished(i, work(job))
             return [values[i] for i in range(len(jobs))]
         with ProcessPoolExecutor(processes, get_context("spawn"), initializer=one_thread) as pool:
-            waiting = {pool.submit(work, job): i for i, job in enumerate(jobs)}
+            together: dict[Any, list[int]] = {}  # figures of one run are read where it was made
+            for i, job in enumerate(jobs):
+                together.setdefault((job.run, job.seed), []).append(i)
+            waiting = {pool.submit(work_all, [jobs[i] for i in found]): found for found in together.values()}
             try:
                 while waiting:
                     ready, _ = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in ready:
-                        finished(waiting.pop(future), future.result())
+                        for i, value in zip(waiting.pop(future), future.result()):
+                            finished(i, value)
                     bar.show()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -340,6 +377,10 @@ def work(job: Job) -> float:
         return float(job.figure(job.seed))
     except ActrixError as error:
         raise ActrixError(f"{job.label}: {error.message}", error.hint, misuse=error.misuse) from None
+
+
+def work_all(jobs: list[Job]) -> list[float]:
+    return [work(job) for job in jobs]
 
 
 # --- judging ----------------------------------------------------------------------------------------------------

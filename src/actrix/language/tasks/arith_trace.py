@@ -135,11 +135,14 @@ class ArithTrace(Task):
         return Verdict(right, parts, "no verdict" if sound is None else "" if right else "the verdict is wrong")
 
     def reviews(self, n: int, seed: int) -> list[tuple[str, str, str]]:
-        """Half of the answers have a false step. Three verdicts in ten are wrong; where a false answer is blamed, four
+        """Of chains of any length up to the level's: single steps are where a critic can begin to learn. Half of the
+        answers have a false step. Three verdicts in ten are wrong; where a false answer is blamed, four
         times in ten it is for any step."""
         source = random.Random(f"{self.label}/{self.level}/reviews/{seed}")
         found = []
-        for prompt, answer in self._problems("train", n, seed, "reviews"):
+        for whole, _ in self._problems("train", n, seed, "reviews"):
+            prompt = self.problem(" ".join(whole.text.split()[: 2 * source.randint(1, self._signs) + 1]) + " :")
+            answer = write(self.work(prompt))
             if source.random() < 0.5:
                 answer = self.slip(prompt, answer, source)
             steps = self.read(prompt, answer)
