@@ -46,7 +46,7 @@ def build(slug: str, spec: Spec, seed: int = 0, **settings: Any) -> Learner:
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     small: dict[str, Any] = {"hidden": (16, 16), "actor_width": 16, "critic_width": 16, "critic_hidden": (16, 16)}
-    small |= {"cells": 8, "critic_steps": 4, "climbers": 3, "climb_steps": 2}
+    small |= {"cells": 8, "critic_steps": 4, "climbers": 3, "climb_steps": 2, "proposals": 4, "ascent": 2}
     chosen = {k: v for k, v in {**small, **settings}.items() if k in known}
     with torch_stream(seed, "initialise"):
         return entry.learner(spec, entry.config(**chosen))
