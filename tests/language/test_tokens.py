@@ -12,6 +12,7 @@ from actrix.language.tokens import (
     HuggingFaceTokenizer,
     TaskTokenizer,
     Tokenizer,
+    WordTokenizer,
     pad_left,
     pad_right,
 )
@@ -65,3 +66,17 @@ def test_padding() -> None:
     assert pad_right([[1], [2, 3]], 0) == [[1, 0], [2, 3]]
     assert pad_right([[1]], 9, 3) == [[1, 9, 9]]
     assert pad_left([[1], [2, 3]], 0) == [[0, 1], [2, 3]]
+
+
+def test_words_with_an_end_token_that_is_read_and_one_that_is_not() -> None:
+    plain, spoken = WordTokenizer(["a", "b", "?"]), WordTokenizer(["a", "b", "?"], end="?")
+    assert plain.decode(plain.encode("b a ?")) == spoken.decode(spoken.encode("b a ?")) == "b a ?"
+    assert (plain.eos, spoken.eos) == (1, 4)
+    assert plain.decode([2, 1, 0, 3]) == "a b", "special ones give nothing"
+    assert spoken.decode([2, 1, 0, 3]) == "a _ _ b", "as many words as tokens"
+    assert len(spoken.encode("a _ _ b")) == 4
+    with pytest.raises(ActrixError, match="'c'"):
+        plain.encode("a c")
+    for words in (["a", "a"], ["a b"], [""]):
+        with pytest.raises(ActrixError, match="words must be different"):
+            WordTokenizer(words)

@@ -9,9 +9,10 @@ from typing import Any
 
 from actrix.claims.claim import Arm, Check, Claim, Trained, Training, trained
 
-ROUNDS = 50
-TASK = {"task": "arith-trace", "model": "micro", "steps": ROUNDS, "stage_one": ROUNDS // 2, "pool": 256, "rate": 3e-4,
-        "eval_episodes": 400, "warm_steps": 300, "warm_batch": 32, "warm_slips": 0.4}  # fmt: skip
+ROUNDS = 60
+TASK = {"task": "arith-trace", "model": "micro", "author": "simulated", "steps": ROUNDS, "stage_one": ROUNDS // 2,
+        "pool": 256, "rate": 3e-4, "eval_episodes": 400, "warm_steps": 3_000, "warm_batch": 32, "warm_rate": 3e-3,
+        "warm_slips": 0.4}  # fmt: skip
 
 
 @dataclass(frozen=True)
