@@ -172,6 +172,15 @@ def standing(slug: str) -> str:
     return f"{result['verdict']}{' (stale)' if claims.is_stale(slug) else ''}"
 
 
+def rules_held(slug: str) -> str:
+    """How many of the rules that were fixed beforehand hold: nothing is said of a claim that was not run."""
+    result = claims.result_of(slug)
+    if result is None:
+        return ""
+    rules = [rule["holds"] for check in result["checks"] for rule in check["rules"]]
+    return f", {sum(rules)} of {len(rules)} rules hold"
+
+
 def paper_link(paper: str) -> str:
     """An arXiv number or a DOI as a link."""
     if paper.startswith("10."):
@@ -185,7 +194,8 @@ def systems_page(entries: Iterable[registry.Entry]) -> str:
         "# Systems",
         "",
         "Generated from the source of each system and from the recorded results of `actrix claim`. A claim is the",
-        "published one, made small; *not supported* is a result like any other, and *stale* means that the claim's",
+        "published one, made small, with rules fixed before it was run; it is supported where all of them hold. *Not "
+        "supported* is a result like any other, and *stale* means that the claim's",
         "settings have changed since it was run.",
         "",
     ]
@@ -203,7 +213,7 @@ def systems_page(entries: Iterable[registry.Entry]) -> str:
             _, _, line = e.title.partition(": ")
             out.append(
                 f"| [{e.slug}](systems/{e.slug}.md) | {cell(line or e.title)} | {', '.join(e.acts)} "
-                f"| {paper_link(e.paper)} | {standing(e.slug)} |"
+                f"| {paper_link(e.paper)} | {standing(e.slug)}{rules_held(e.slug)} |"
             )
         out.append("")
     return "\n".join(out)
