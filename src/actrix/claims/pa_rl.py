@@ -50,8 +50,8 @@ class At:
 
 
 def arms(step: int, ablated: bool) -> tuple[Arm, ...]:
-    """PA-RL of every class, looked at after `step` steps, and BC trained to its end; `ablated`: PA-RL without the climb,
-    without all, and BC after as many updates as that had."""
+    """PA-RL of every class after `step` steps, and BC trained to its end; `ablated`: PA-RL without the climb and
+    without all of it, and BC after as many updates as that had."""
     found = []
     for name, actor in CLASSES.items():
         kind = {"actor": actor}
