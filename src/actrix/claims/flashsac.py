@@ -29,12 +29,12 @@ claim = Claim(
     "SAC at as many updates and PPO at as many samples; cross-batch prediction and reward scaling are needed for it.",
     source="2604.04539, main comparison and ablations; sizes were chosen before running",
     minutes=14,
-    note="The first check has no room on this task: with 3,900 updates SAC, PPO, FlashSAC and FlashSAC without cross-batch "
-    "prediction all swing the pendulum up and hold it (costs of 157 to 196, seeds overlap), so nothing can be 1.3 times "
-    "better, and nothing is said about cross-batch prediction. Reward scaling does what is claimed: a hundred times the "
-    "reward changes the cost by 2 %, and without scaling nothing is learned. Pendulum and 32 environments stand in for "
-    "robots and 1,024; a trial on HalfCheetah (seed 1000, 1,900 updates of 256 rows, 16 environments) showed that "
-    "nothing is learned there within this budget: FlashSAC -204, SAC -11.",
+    note="The first check has no room on this task: with 3,900 updates SAC, PPO, FlashSAC and FlashSAC without cross-"
+    "batch prediction all swing the pendulum up and hold it (costs of 157 to 196, seeds overlap), so nothing can "
+    "be 1.3 times better, and nothing is said about cross-batch prediction. Reward scaling does what is claimed: "
+    "a hundred times the reward changes the cost by 2 %, and without scaling nothing is learned. Pendulum and 32 "
+    "environments stand in for robots and 1,024; a trial on HalfCheetah (seed 1000, 1,900 updates of 256 rows, 16"
+    " environments) showed that nothing is learned there within this budget: FlashSAC -204, SAC -11.",
     checks=(
         Check(
             "few",

@@ -76,12 +76,12 @@ claim = Claim(
     "Gaussian, diffusion and autoregressive, offline and then online, with the same rule and the same critic.",
     source="2412.06685, sections 4 and 5",
     minutes=8,
-    note="One margin of nine is missed, by 0.012: the Gaussian after 1,000 updates offline, of which one seed of three "
-    "had not found the way; online all had. The climb is not what does it here: the best of 8 proposals without it (ranked, for which no rule was fixed) "
-    "does as well. BC has five times the updates; in a first run of this claim it had as many as PA-RL, 1,000, and all "
-    "rules held then. It does not learn online. There is no arm that follows the critic's gradient through a "
-    "diffusion. Updates, target rate and step were chosen on seed 1,000, and the share of the data that wanders so "
-    "that imitation leaves room.",
+    note="One margin of nine is missed, by 0.012: the Gaussian after 1,000 updates offline, of which one seed of three"
+    " had not found the way; online all had. The climb is not what does it here: the best of 8 proposals without "
+    "it (ranked, for which no rule was fixed) does as well. BC has five times the updates; in a first run of this"
+    " claim it had as many as PA-RL, 1,000, and all rules held then. It does not learn online. There is no arm "
+    "that follows the critic's gradient through a diffusion. Updates, target rate and step were chosen on seed "
+    "1,000, and the share of the data that wanders so that imitation leaves room.",
     checks=(
         Check(
             "offline",
