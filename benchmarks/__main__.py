@@ -278,7 +278,15 @@ def learning(found: dict[str, Any]) -> list[str]:
             lines.append(f"| {arm} | {statistics.mean(last):,.0f} | {', '.join(f'{x:,.0f}' for x in last)} |")
         lines.append("")
     if "cost" in found:
-        lines += ["## What an update costs", "", "![Cost of an update](generated/cost.svg)", ""]
+        lines += [
+            "## What an update costs",
+            "",
+            "One update of SAC (fp32, one thread) against batch size, width of the networks and rows in the replay, the",
+            "others at their defaults. Made by `python -m benchmarks.curves cost`.",
+            "",
+            "![Cost of an update](generated/cost.svg)",
+            "",
+        ]
     return lines
 
 
