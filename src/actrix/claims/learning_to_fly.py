@@ -47,7 +47,7 @@ claim = Claim(
     statement="End-to-end control of a quadrotor's rotors is learned in 300,000 steps; a critic that sees disturbances "
     "and rotor speeds, an actor that sees its past actions, and rewards recomputed when they change, each help.",
     source="2311.13081, sections III and IV",
-    minutes=14,
+    minutes=12,
     checks=(
         Check(
             "hover",
