@@ -13,12 +13,12 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor
 
 from actrix import registry
-from actrix.data.batches import Transitions
+from actrix.data.batches import Steps, Transitions
 from actrix.envs.spaces import ObsMap
 from actrix.errors import ActrixError
 from actrix.nets.encoder import Encoder
 from actrix.rng import torch_stream
-from actrix.run.feeds import CurriculumFeed, Setting
+from actrix.run.feeds import CurriculumFeed, RolloutFeed, Setting, flatten
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import Spec
 
@@ -77,14 +77,26 @@ def test_encoders_look_at_what_they_may() -> None:
         Encoder(dataclasses.replace(spec(), obs=spec().obs[1:3]))
 
 
+def learn(learner: Any, obs: Tensor) -> None:
+    """A few updates on rewards that the privileged part tells."""
+    none = torch.zeros(16, 1, dtype=torch.bool)
+    for _ in range(5):
+        acted = learner.act(obs)
+        rows = (obs[:, None], acted.action[:, None], acted.logp[:, None], obs[:, 3:4], ~none, none, ~none, obs[:, None])
+        learner.update(flatten(learner.prepare(Steps(*rows))))
+
+
 @pytest.mark.parametrize("slug", SYSTEMS)
 def test_no_actor_sees_it_and_every_critic_does(slug: str) -> None:
     config = registry.load(slug).config
     known = {f.name for f in dataclasses.fields(config)}
-    settings = {"hidden": (8,), "normalise_obs": True}
+    # (an ensemble of trees that actor and critic share sees what the actor may)
+    settings = {"hidden": (8,), "normalise_obs": True, "shared": False}
     with torch_stream(0, "initialise"):
         learner: Any = registry.load(slug).learner(spec(), config(**{k: v for k, v in settings.items() if k in known}))
     obs = torch.rand(16, 7)
+    if issubclass(learner.feed, RolloutFeed):
+        learn(learner, obs)  # critics that begin with nothing (trees) see nothing before they learn
     other = obs.clone()
     other[:, 2:6] = torch.rand(16, 4)
     assert torch.equal(learner.act(obs, "mean").action, learner.act(other, "mean").action)

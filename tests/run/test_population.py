@@ -84,7 +84,7 @@ class Walk(gym.Env):
         return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
 
-gym.register("Walk-v0", entry_point=Walk)
+gym.register("Stroll-v0", entry_point=Walk)
 gym.register("EndlessWalk-v0", entry_point=lambda: Endless())
 
 
@@ -108,7 +108,7 @@ def config(slug: str, **settings: Any) -> Any:
 
 def start(slug: str, folder: Path | None = None, steps: int = 400, **settings: Any) -> Trainer:
     options = RunOptions(
-        env="Walk-v0", steps=steps, seed=3, threads=1, compile="no", eval_episodes=2, eval_every=steps,
+        env="Stroll-v0", steps=steps, seed=3, threads=1, compile="no", eval_episodes=2, eval_every=steps,
         checkpoint_every=steps // 4, log_every=1,
     )  # fmt: skip
     return Trainer.start(slug, options, config(slug, **settings), folder)
@@ -285,7 +285,7 @@ def test_a_run_from_the_command_line_to_its_report(tmp_path: Path) -> None:
     """Train, evaluate, load, and a report with the map of the archive."""
     folder = tmp_path / "run"
     settings = {k: v for k, v in SMALL.items() if k not in ("critic_hidden",)}
-    result = api.train("dcg-map-elites", env="Walk-v0", folder=folder, quiet=True, steps=200, threads=1, **settings)
+    result = api.train("dcg-map-elites", env="Stroll-v0", folder=folder, quiet=True, steps=200, threads=1, **settings)
     assert result.evaluation["mean"] > 0
     assert len(api.evaluate(folder, 3)["scores"]) == 3
     archive = Trainer.resume(folder)

@@ -150,12 +150,12 @@ def test_the_replay_holds_every_utterance_with_what_came_of_it() -> None:
 
 @pytest.mark.parametrize("baseline", [False, True])
 def test_the_actor_s_gradient_is_reinforce_with_the_critic_s_advantage(baseline: bool) -> None:
-    trainer = made(baseline=baseline, critic_steps=0)
+    trainer = made(baseline=baseline)
     model: Any = trainer.learner
     if baseline:
         with torch.no_grad():
             model.baseline.head.weight.normal_(generator=torch.Generator().manual_seed(0))
-    steps: Steps = next(iter(trainer.feed.round(model)))[0]
+    steps: Steps = next(batch for batch, phase in trainer.feed.round(model) if phase == "actor")
     mask, logp = steps.action_mask, model.log_prob(steps)
     start = steps.length - mask.sum(1)  # type: ignore[operator]
     with torch.no_grad():

@@ -88,8 +88,8 @@ def run(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nstopped; a run is intact up to its last checkpoint: `actrix resume FOLDER`", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away, as `head` does
+    except BrokenPipeError:  # the reader went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (_document or sys.stdout).fileno())  # the rest of what was said
         return 0
     except SystemExit as stop:  # the argument parser has spoken
         return stop.code if isinstance(stop.code, int) else 2
