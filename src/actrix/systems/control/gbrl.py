@@ -3,11 +3,12 @@
     F(s) = (logits or mean action, V(s)) = -sum_k rate * T_k(s);  T_k fits g_i = d loss_i / d F(s_i) in its leaves
     loss   policy + value_weight 0.5 (V(s) - target)^2 - entropy_weight H(pi(.|s)), policy as in PPO or as in A2C
 
-Policy and value share the trees, each with its own learning rate, or have ensembles of their own. A continuous action
-is a Gaussian around F(s), whose spread does not depend on s and is learned by Adam. See `nets.boosted` for the trees:
-no network, no normalised observations; categorical observations are split as x == value. When `capacity` is reached,
-the older trees are replaced by fewer that say about the same. Predictions of a batch are kept over its epochs. Images
-are so many columns of numbers: it runs, but nothing is convolved.
+Policy and value share the trees, each with its own learning rate, or have ensembles of their own (`--shared False`;
+only then can the value see what is privileged). A continuous action is a Gaussian around F(s), whose spread does not
+depend on s and is learned by Adam. See `nets.boosted` for the trees: no network, no normalised observations;
+categorical observations are split as x == value. When `capacity` is reached, the older trees are replaced by fewer
+that say about the same. Predictions of a batch are kept over its epochs. Images are so many columns of numbers: it
+runs, but nothing is convolved.
 
 The trees are ours, in tensors. The authors' library (gbrl 1.1.9) installs and learns on CPU, but its models live in
 files of its own format, cannot be copied, captured in a graph or exported, and exist for two versions of Python.
