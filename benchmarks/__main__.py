@@ -281,8 +281,8 @@ def learning(found: dict[str, Any]) -> list[str]:
         lines += [
             "## What an update costs",
             "",
-            "One update of SAC (fp32, one thread) against batch size, width of the networks and rows in the replay, the",
-            "others at their defaults. Made by `python -m benchmarks.curves cost`.",
+            "One update of SAC (fp32, one thread) against batch size, width of the networks and rows in the replay, "
+            "the others at their defaults. Made by `python -m benchmarks.curves cost`.",
             "",
             "![Cost of an update](generated/cost.svg)",
             "",
