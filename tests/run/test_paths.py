@@ -89,13 +89,13 @@ def start(folder: Path | None = None, steps: int = 10_000, seed: int = 0, every:
 def test_slopes_give_the_gradient_of_the_whole_path(plain: bool) -> None:
     """Against the worth of the same path, unrolled with the parameters alive, one world after the other."""
     # strong noise throws carts over the edge, and the path is longer than an episode: every kind of end is there
-    trainer = start(log_std=2.0, normalise_obs=not plain, scale_reward=not plain)
+    trainer = start(log_std=2.0, normalise_obs=not plain)
     learner, feed = trainer.learner, trainer.feed
     assert isinstance(learner, SHAC)
     assert isinstance(feed, PathFeed)
     feed.reset()
     if not plain:
-        for _ in feed.round(learner):  # gives the normalisers something
+        for _ in feed.round(learner):  # gives the normaliser something
             pass
     twin = CartFlow(5)
     twin.state, twin.clock = feed.flow.state.clone(), feed.flow.clock.clone()  # type: ignore[attr-defined]
@@ -103,7 +103,6 @@ def test_slopes_give_the_gradient_of_the_whole_path(plain: bool) -> None:
     twin.draw.set_state(feed.flow.draw.get_state())  # type: ignore[attr-defined]
     at = feed.progress.steps
     with torch_stream(0, "check"):
-        observer, scaler = learner.observer, learner.scaler
         before = {k: v.clone() for k, v in learner.state_dict().items()}
         steps = feed.collect(learner)
         learner.load_state_dict(before)  # statistics as they were during the path
@@ -116,11 +115,10 @@ def test_slopes_give_the_gradient_of_the_whole_path(plain: bool) -> None:
         for t in range(60):
             action = learner.actor.act(learner.perceive(obs), "sample").action
             moved = twin.step(action)
-            reward = moved.reward if scaler is None else scaler(moved.reward)
             beyond = learner.target_critic(learner.perceive(moved.next_obs))
             for i in range(5):
                 worth, weight = parts[i]
-                worth, weight = worth + weight * reward[i], weight * 0.99
+                worth, weight = worth + weight * moved.reward[i], weight * 0.99
                 ended = bool(moved.terminated[i] | moved.truncated[i])
                 if ended or t == 59:
                     sums.append(worth if moved.terminated[i] else worth + weight * beyond[i])
@@ -128,7 +126,7 @@ def test_slopes_give_the_gradient_of_the_whole_path(plain: bool) -> None:
                 parts[i] = [worth, weight]
             obs = moved.obs
     total = torch.stack(sums).sum()
-    assert (observer is None) == plain
+    assert (learner.observer is None) == plain
     wanted = torch.autograd.grad(total, list(learner.actor.parameters()))
     rows = flatten(learner.prepare(steps))
     learner.load_state_dict(before)

@@ -386,7 +386,7 @@ class PathFeed(RolloutFeed):
     what the action changes in later observations, and so in later actions. The gradient of the worth with respect to
     the policy's parameters is then sum_t slope_t . d action_t / d parameters, observations held fixed.
 
-    The learner gives: `scaled(reward)`, the unit of its critic; `beyond(obs [N, D])`, V of normalised observations.
+    The learner gives `beyond(obs [N, D])`, V of normalised observations.
     The config gives, besides what `RolloutFeed` reads: discount.
     """
 
@@ -446,7 +446,7 @@ class PathFeed(RolloutFeed):
                 action = decided[t].action
                 moves.append(self.flow.step(action if action.requires_grad else action.requires_grad_()))
                 moved, obs = moves[t], moves[t].obs
-                worth = worth + weight @ learner.scaled(moved.reward)  # type: ignore[operator]
+                worth = worth + weight @ moved.reward
                 weight = weight * discount
                 cut = moved.truncated if t + 1 < horizon else ~moved.terminated
                 if cut.any():

@@ -9,8 +9,8 @@ lies beyond them is what a critic says of their last state, which is smooth.
             the gradient of -W / h in the parameters, as one batch of all steps (see `run.feeds.PathFeed`)
     critic  mean 0.5 (V(s) - y)^2,  y the TD(decay) return under V';  V' follows V by target_rate at each of its updates
 
-Actions are a = tanh(mean(o)) + std noise; the world brings them to their bounds. Rewards are scaled and observations
-normalised by running statistics, as in PPO; critics see the privileged part of an observation.
+Actions are a = tanh(mean(o)) + std noise; the world brings them to their bounds. Critics see the privileged part of an
+observation. Here the target follows at every update of the critic instead of once a round, and networks are smaller.
 Source: Xu et al. 2022, Accelerated Policy Learning with Parallel Differentiable Simulation (2204.07137), section 4.
 """
 
@@ -26,7 +26,7 @@ from actrix import credit
 from actrix.actors.gaussian import Gaussian
 from actrix.critics.values import StateValue
 from actrix.data.batches import Steps
-from actrix.nets.normaliser import RewardScaler, observer_of
+from actrix.nets.normaliser import observer_of
 from actrix.nets.targets import tracked
 from actrix.objectives import reduce
 from actrix.optim import Adam
@@ -44,11 +44,11 @@ class Config:
     betas: tuple[float, float] = (0.7, 0.95)  # Adam's decay of first and second moments, actor
     discount: float = 0.99  # per environment step
     decay: float = 0.95  # lambda of the critic's targets
+    terminal_value: bool = True  # what lies beyond a path counts, by the critic; off: a path is all there is
     target_rate: float = 0.1  # Polyak rate of the target critic, per update of the critic
     clip_norm: float = 1.0  # bound on the norm of each gradient
     log_std: float = -2.3  # initial log standard deviation of actions, in canonical actions (a range of 2)
-    normalise_obs: bool = False  # centre and scale observations by running statistics
-    scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
+    normalise_obs: bool = False  # centre and scale observations by running statistics (the authors do)
     horizon: int = 32  # steps of a path
     epochs: int = 2  # passes of the critic over each batch of experience
     minibatch: int = 1024  # steps per gradient of the critic; 0 is all
@@ -68,7 +68,6 @@ class SHAC(Learner):
         self.critic = StateValue(spec, config.hidden)
         self.target_critic = tracked(self.critic, config.target_rate)
         self.observer = observer_of(spec) if config.normalise_obs else None
-        self.scaler = RewardScaler(config.discount) if config.scale_reward else None
         clip = config.clip_norm
         self.optimise(
             actor=(self.actor, Adam(config.rate, betas=config.betas, clip_norm=clip)),
@@ -76,11 +75,9 @@ class SHAC(Learner):
         )
         self.register_buffer("seen", torch.zeros((), dtype=torch.float64))  # environment steps, for annealing
 
-    def scaled(self, reward: Tensor) -> Tensor:
-        return reward if self.scaler is None else self.scaler(reward)
-
     def beyond(self, obs: Tensor) -> Tensor:
-        return self.target_critic(obs)
+        value = self.target_critic(obs)
+        return value if self.config.terminal_value else torch.zeros_like(value)
 
     @torch.no_grad()
     def prepare(self, steps: Steps) -> Steps:
@@ -93,11 +90,9 @@ class SHAC(Learner):
         assert steps.next_obs is not None
         value, next_value = self.target_critic(torch.stack((steps.obs, steps.next_obs)))
         target = credit.gae(
-            self.scaled(steps.reward), value, next_value, steps.terminated, steps.truncated,
+            steps.reward, value, next_value, steps.terminated, steps.truncated,
             config.discount, config.decay, steps.action_mask,
         )[1]  # fmt: skip
-        if self.scaler is not None:
-            self.scaler.update(steps.reward, steps.terminated | steps.truncated, steps.action_mask)
         return replace(steps, target=target)
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
