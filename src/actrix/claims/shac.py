@@ -10,7 +10,7 @@ import numpy as np
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 HOVER = {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 2_000_000, "eval_episodes": 1}
-SHAC = {"envs": 128, "rate": 5e-3, "anneal": 2_000_000}
+SHAC = {"envs": 64, "horizon": 64, "rate": 5e-3, "anneal": 2_000_000}
 PPO = {
     "envs": 128,
     "horizon": 64,
