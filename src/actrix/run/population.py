@@ -69,15 +69,12 @@ class PopulationFeed(WorldFeed):
         learner = setting.learner
         config = self.config = learner.config
         self.per_round = config.offspring + getattr(config, "rollouts", 0)
-        self.replay: Replay | None = None
-        self._build = lambda least=0: self._ring(setting, least)
-        if learner.optimiser.groups:
-            self.replay = self._build()
+        self.replay = self._ring(setting) if learner.optimiser.groups else None
 
-    def _ring(self, setting: Setting, least: int) -> Replay:
+    def _ring(self, setting: Setting) -> Replay:
         config, total = self.config, setting.total_steps
         longest = self.per_round * config.horizon  # a round, which may overshoot a checkpoint or the budget
-        capacity = max(min(config.capacity, total), config.batch, least)
+        capacity = max(min(config.capacity, total), config.batch)
         # two checkpoints are kept: neither may be overwritten by what follows it, as far as anything is
         slack = min(2 * (setting.checkpoint_every + longest), max(total + longest - capacity, 0))
         context = setting.learner.wants_context
@@ -183,8 +180,7 @@ class PopulationFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         if state["replay"] is not None:
-            # a shortened budget does not shrink it; an extended one may let it grow
-            self.replay = self._build(int(state["replay"]["capacity"]))
+            assert self.replay is not None
             self.replay.load(state["replay"])
 
 
