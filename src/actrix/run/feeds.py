@@ -79,7 +79,7 @@ class WorldFeed:
 
     def __init__(self, setting: Setting) -> None:
         assert setting.worlds is not None
-        self.worlds, self.seed = setting.worlds, setting.seed
+        self.worlds, self.seed, self.forget = setting.worlds, setting.seed, setting.learner.forget
         self.progress = Progress()
         self.obs: np.ndarray = np.empty(0)
         self.mask: np.ndarray | None = None
@@ -89,6 +89,7 @@ class WorldFeed:
         seeds = [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
         self.obs, self.mask = self.worlds.reset(seeds)
         self.memory = None
+        self.forget()
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
         return iter(())
@@ -117,14 +118,11 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
-        capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._folder = setting.folder
         # two checkpoints are kept: neither may be overwritten by what follows it
-        slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
-        self.worlds_masked = False
+        self._slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self._replay: Replay | None = None
-        self._build = lambda masks, least=0: Replay(
-            self.worlds.spec, max(capacity, least), setting.folder, slack, masks, self.returns is not None
-        )
         self.due = 0.0
 
     @classmethod
@@ -134,8 +132,12 @@ class ReplayFeed(WorldFeed):
     @property
     def replay(self) -> Replay:
         if self._replay is None:
-            self._replay = self._build(self.mask is not None)
+            self._replay = self._empty(self.mask is not None)
         return self._replay
+
+    def _empty(self, masks: bool) -> Replay:
+        returns = self.returns is not None
+        return Replay(self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns)
 
     def reset(self) -> None:
         super().reset()
@@ -210,8 +212,7 @@ class ReplayFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         self.due = float(state["due"])
-        # a shortened budget does not shrink it; an extended one may let it grow
-        self._replay = self._build(bool(state["masks"]), int(state["replay"]["capacity"]))
+        self._replay = self._empty(bool(state["masks"]))
         self._replay.load(state["replay"])
 
 
