@@ -46,6 +46,7 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.critique import CritiqueFeed, CritiqueLearner
 from actrix.run.learner import Losses
+from actrix.run.settings import WarmStart
 from actrix.spec import TokenSpec
 
 AIDS = ("refine", "delta", "correct")
@@ -53,7 +54,7 @@ COMBINED = ("override", "sum", "none")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WarmStart):
     model: str = "mini"  # critic and author: micro, mini, tiny, small or medium (from scratch), or hf:PATH
     prompts: int = 16  # answers that are criticised per round
     group: int = 4  # critiques of each answer
@@ -72,9 +73,7 @@ class Config:
     shuffle: bool = False  # control: in stage I verdicts are rewarded by other answers' correctness
     temperature: float = 0.7  # of the critic; the author answers at 1 and revises at 0
     warm_steps: int = 1_000  # supervised batches before the first round, for each of the two
-    warm_batch: int = 64  # demonstrations per supervised batch
     warm_slips: float = 0.4  # share of the author's first answers that are careless
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("critique-rl", family="critique", paper="2510.24320", acts=("tokens",))

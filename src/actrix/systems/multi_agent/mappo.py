@@ -32,28 +32,13 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import TeamRollouts
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
-    actor_rate: float = 5e-4  # Adam learning rate of the actor
-    critic_rate: float = 5e-4  # Adam learning rate of the critic
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
-    clip: float = 0.2  # bound on the change of a probability ratio
-    value_clip: float = 0.2  # bound on a value's change, in standard deviations of the targets
-    huber: float = 10.0  # error from which the value loss is linear, in standard deviations of the targets
-    entropy_weight: float = 0.01  # weight of the entropy bonus, per nat
-    clip_norm: float = 10.0  # bound on each gradient's norm
-    value_rate: float = 0.05  # weight of each batch of experience in the targets' statistics; 0 does not normalise
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
-    horizon: int = 128  # steps of each environment between updates
-    epochs: int = 10  # passes over each batch of experience
-    minibatch: int = 0  # steps per gradient; 0 is all
-    envs: int = 16  # environments stepped together
+class Config(TeamRollouts):
+    pass
 
 
 @system("mappo", family="multi-agent", paper="2103.01955", acts=("multidiscrete", "multibinary"))

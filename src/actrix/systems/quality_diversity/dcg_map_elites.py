@@ -47,14 +47,13 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Losses
 from actrix.run.population import Brood, QualityDiversity
+from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Climbing):
     hidden: tuple[int, ...] = (128, 128)  # units of each hidden layer of a policy and of the actor
-    critic_hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer of the critics
-    cells: int = 1024  # of the archive
     offspring: int = 256  # policies evaluated for the archive in a round, one episode each
     climbers: int = 128  # of them by gradient steps
     injected: int = 0  # of them the actor at a random elite's descriptor (64 in DCRL); the rest are crossed
@@ -64,19 +63,8 @@ class Config:
     length: float = 0.1  # distance of descriptors at which a reward counts 1/e, as part of their range
     conditioned: bool = True  # False: d' = 0 for actor and critics, and rewards count in full (to see what d' does)
     reward_shift: float = 0.0  # added to every reward that the critic learns from, to make it positive
-    climb_steps: int = 150  # gradient steps of a climbing policy
-    climb_rate: float = 5e-3  # their Adam learning rate
-    critic_steps: int = 3_000  # updates of the critic in a round
     rate: float = 3e-4  # Adam learning rate of critics and actor
-    discount: float = 0.99  # per environment step
-    target_rate: float = 0.005  # Polyak rate of the targets
     delay: int = 2  # updates of the critics per update of the actor
-    smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions (a range of 2)
-    smoothing_clip: float = 0.5  # bound on that noise, in canonical actions
-    batch: int = 100  # transitions per update; climbing policies share them
-    capacity: int = 1_000_000  # transitions in the replay
-    horizon: int = 1_000  # environment steps that an episode may take; a longer one is an error
-    offset: float = 0.0  # added to every fitness in qd_score, to make it positive
     envs: int = 64  # environments stepped together; policies are evaluated in blocks of so many
 
 

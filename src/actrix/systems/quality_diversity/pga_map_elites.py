@@ -38,32 +38,15 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Losses
 from actrix.run.population import Brood, QualityDiversity
+from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (128, 128)  # units of each hidden layer of a policy and of the greedy actor
-    critic_hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer of the critics
-    cells: int = 1024  # of the archive
-    offspring: int = 256  # policies evaluated in a round, one episode each
+class Config(Climbing):
     climbers: int = 127  # of them by gradient steps; one more is the greedy actor, the rest are crossed
     iso: float = 0.005  # standard deviation of the crossing's step in every parameter
     line: float = 0.05  # standard deviation of its step along the parents' line, as part of their distance
-    climb_steps: int = 150  # gradient steps of a climbing policy
-    climb_rate: float = 5e-3  # their Adam learning rate
-    critic_steps: int = 3_000  # updates of the critic in a round
-    rate: float = 3e-4  # Adam learning rate of critics and greedy actor
-    discount: float = 0.99  # per environment step
-    target_rate: float = 0.005  # Polyak rate of the targets
-    delay: int = 2  # updates of the critics per update of the greedy actor
-    smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions (a range of 2)
-    smoothing_clip: float = 0.5  # bound on that noise, in canonical actions
-    batch: int = 100  # transitions per update; climbing policies share them
-    capacity: int = 1_000_000  # transitions in the replay
-    horizon: int = 1_000  # environment steps that an episode may take; a longer one is an error
-    offset: float = 0.0  # added to every fitness in qd_score, to make it positive
-    envs: int = 64  # environments stepped together; offspring are evaluated in blocks of so many
 
 
 @system("pga-map-elites", family="quality-diversity", paper="10.1145/3449639.3459304", acts=("box",))
