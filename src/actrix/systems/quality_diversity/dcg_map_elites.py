@@ -29,24 +29,16 @@ Policy (2303.03832); the variant: 2401.08632.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from actrix.actors.deterministic import Deterministic, smoothed
-from actrix.actors.population import Climbers, ascent
-from actrix.credit import bootstrap, similarity
-from actrix.critics.values import QEnsemble
+from actrix.credit import similarity
 from actrix.data.batches import Transitions
 from actrix.errors import ActrixError
-from actrix.nets.targets import tracked
-from actrix.objectives import regression
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.learner import Losses
-from actrix.run.population import Brood, QualityDiversity
+from actrix.run.population import Brood, ClimbingLearner
 from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
@@ -69,28 +61,11 @@ class Config(Climbing):
 
 
 @system("dcg-map-elites", family="quality-diversity", paper="2303.03832", acts=("box",))
-class DCGMAPElites(QualityDiversity):
-    actor: Deterministic
-
+class DCGMAPElites(ClimbingLearner):
     def __init__(self, spec: Spec, config: Config) -> None:
-        super().__init__(spec, config)
+        super().__init__(spec, config, context=spec.descriptor)
         if config.climbers + config.injected > config.offspring:
             raise ActrixError("--climbers and --injected must fit into --offspring", misuse=True)
-        self.wants_context = spec.descriptor
-        seen = self.plain.spec.with_context(spec.descriptor)
-        self.actor = Deterministic(seen, config.hidden)
-        self.critic = QEnsemble(seen, config.critic_hidden, members=2)
-        self.target_actor = tracked(self.actor, config.target_rate)
-        self.target_critic = tracked(self.critic, config.target_rate)
-        self.climbers = Climbers(self.policies, config.climbers, spec.descriptor)
-        adam = Adam(config.rate)
-        self.optimise(
-            critic=(self.critic, adam), actor=(self.actor, adam), climbers=(self.climbers, Adam(config.climb_rate))
-        )
-
-    def select(self) -> None:
-        self.climbers.start(self.archive)
-        self.optimiser.reset("climbers")
 
     def breed(self) -> Brood:
         config = self.config
@@ -103,41 +78,14 @@ class DCGMAPElites(QualityDiversity):
         whatever = wanted.new_full((len(free), self.spec.descriptor), torch.nan)
         return Brood(torch.cat((free, actors)), torch.cat((whatever, wanted)), kept)
 
-    def given(self, wanted: Tensor) -> Tensor:
-        """Descriptors [B, K] as actor and critics are given them."""
+    def given(self, wanted: Tensor | None) -> Tensor:
+        assert wanted is not None
         return wanted if self.config.conditioned else torch.zeros_like(wanted)
 
-    def rows(self, obs: Tensor, wanted: Tensor) -> Tensor:
-        return torch.cat((self.perceive(obs), self.given(wanted)), -1)
-
-    def losses(self, batch: Transitions, phase: Hashable = "both") -> Losses:
-        if phase == "climb":
-            context = self.given(self.climbers.descriptor)
-            obs = self.perceive(batch.obs)
-            return Losses(climbers=ascent(self.policies, self.climbers.flat, self.critic, obs, context))
-        assert batch.context is not None
-        rows = self.rows(batch.obs, batch.context)
-        taken = self.critic(rows, batch.action).members
-        losses = Losses(critic=regression(taken, self.target(batch)))
-        if phase == "both":
-            losses.groups["actor"] = -self.critic.frozen(rows, self.actor(rows), first=1).members[0].mean()
-        return losses.note(value=taken.mean())
-
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        config = self.config
+    def reward(self, batch: Transitions) -> Tensor:
+        reward = batch.reward + self.config.reward_shift
+        if not self.config.conditioned:
+            return reward
         assert batch.context is not None
         assert batch.achieved is not None
-        reward = batch.reward + config.reward_shift
-        if config.conditioned:
-            reward = similarity(batch.achieved, batch.context, config.length) * reward
-        rows = self.rows(batch.next_obs, batch.context)
-        action = smoothed(self.target_actor(rows), config.smoothing, config.smoothing_clip)
-        value = self.target_critic(rows, action).reduce("min")
-        return bootstrap(reward, batch.terminated, value, config.discount)
-
-    def after_step(self, phase: Hashable = "both") -> None:
-        if phase != "climb":
-            self.target_critic.follow()
-        if phase == "both":
-            self.target_actor.follow()
+        return similarity(batch.achieved, batch.context, self.config.length) * reward

@@ -20,24 +20,13 @@ settings it has as a baseline in 2303.03832.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from actrix.actors.deterministic import Deterministic, smoothed
-from actrix.actors.population import Climbers, ascent
-from actrix.credit import bootstrap
-from actrix.critics.values import QEnsemble
-from actrix.data.batches import Transitions
 from actrix.errors import ActrixError
-from actrix.nets.targets import tracked
-from actrix.objectives import regression
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.learner import Losses
-from actrix.run.population import Brood, QualityDiversity
+from actrix.run.population import Brood, ClimbingLearner
 from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
@@ -50,51 +39,12 @@ class Config(Climbing):
 
 
 @system("pga-map-elites", family="quality-diversity", paper="10.1145/3449639.3459304", acts=("box",))
-class PGAMAPElites(QualityDiversity):
-    actor: Deterministic
-
+class PGAMAPElites(ClimbingLearner):
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)
         if config.climbers >= config.offspring:
             raise ActrixError("--climbers and the greedy actor must fit into --offspring", misuse=True)
-        seen = self.plain.spec
-        self.actor = Deterministic(seen, config.hidden)
-        self.critic = QEnsemble(seen, config.critic_hidden, members=2)
-        self.target_actor = tracked(self.actor, config.target_rate)
-        self.target_critic = tracked(self.critic, config.target_rate)
-        self.climbers = Climbers(self.policies, config.climbers, spec.descriptor)
-        adam = Adam(config.rate)
-        self.optimise(
-            critic=(self.critic, adam), actor=(self.actor, adam), climbers=(self.climbers, Adam(config.climb_rate))
-        )
-
-    def select(self) -> None:
-        self.climbers.start(self.archive)
-        self.optimiser.reset("climbers")
 
     def breed(self) -> Brood:
         crossed = self.crossed(self.config.offspring - self.config.climbers - 1)
         return Brood(torch.cat((crossed, self.climbers.flat.detach(), self.policies.specialised(self.actor))))
-
-    def losses(self, batch: Transitions, phase: Hashable = "both") -> Losses:
-        obs = self.perceive(batch.obs)
-        if phase == "climb":
-            return Losses(climbers=ascent(self.policies, self.climbers.flat, self.critic, obs))
-        taken = self.critic(obs, batch.action).members
-        losses = Losses(critic=regression(taken, self.target(batch)))
-        if phase == "both":
-            losses.groups["actor"] = -self.critic.frozen(obs, self.actor(obs), first=1).members[0].mean()
-        return losses.note(value=taken.mean())
-
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        config, next_obs = self.config, self.perceive(batch.next_obs)
-        action = smoothed(self.target_actor(next_obs), config.smoothing, config.smoothing_clip)
-        value = self.target_critic(next_obs, action).reduce("min")
-        return bootstrap(batch.reward, batch.terminated, value, config.discount)
-
-    def after_step(self, phase: Hashable = "both") -> None:
-        if phase != "climb":
-            self.target_critic.follow()
-        if phase == "both":
-            self.target_actor.follow()
