@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,39 +48,42 @@ class Setting:
     offline_steps: int = 0  # how much of total_steps is learned from data alone
 
 
-class Feed(Protocol):
-    """Gathers experience and hands out batches. `progress` counts."""
+class Feed:
+    """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
-    progress: Progress
+    def __init__(self, setting: Setting) -> None:
+        self.seed, self.progress = setting.seed, Progress()
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
         """(updates that a run of so many steps makes, rows of each): what the engine is chosen by."""
-        ...
+        raise NotImplementedError
 
     def reset(self) -> None:
         """A barrier: environments start anew from seeds that depend only on the counters."""
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
         """What comes before the budget begins, once: (batch, phase, what to tell the person) for each update."""
-        ...
+        return iter(())
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         """One round: gather, then yield (batch, phase) for each update; phase None asks the learner."""
-        ...
+        raise NotImplementedError
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
 
-    def load(self, state: dict[str, Any]) -> None: ...
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
 
-class WorldFeed:
+class WorldFeed(Feed):
     """What replay and rollout feeds share: environments, their observations, the counters."""
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         assert setting.worlds is not None
-        self.worlds, self.seed, self.forget = setting.worlds, setting.seed, setting.learner.forget
-        self.progress = Progress()
+        self.worlds, self.forget = setting.worlds, setting.learner.forget
         self.obs: np.ndarray = np.empty(0)
         self.mask: np.ndarray | None = None
         self.memory: Any = None  # what the actor carries from step to step
@@ -91,17 +94,8 @@ class WorldFeed:
         self.memory = None
         self.forget()
 
-    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        return iter(())
-
     def log(self, episodes: list[tuple[float, int]]) -> None:
         self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
     def tensor_mask(self) -> Tensor | None:
         return None if self.mask is None else torch.from_numpy(self.mask)

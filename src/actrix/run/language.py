@@ -26,11 +26,12 @@ from actrix.language.tasks import Task, make_task
 from actrix.language.tasks.base import Judges, Prompt, Talks
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
 from actrix.language.traces import Place, Trace, rows, shown
+from actrix.nets.targets import Tracked
 from actrix.objectives import reduce
 from actrix.optim import Adam, Rule
 from actrix.rng import seed_of, torch_stream
 from actrix.run.engine import EngineOptions, choose
-from actrix.run.feeds import Feed, Progress, Setting
+from actrix.run.feeds import Feed, Setting
 from actrix.run.learner import Learner, Losses
 from actrix.run.options import RunOptions
 from actrix.run.policy import LanguagePolicy
@@ -51,12 +52,14 @@ class LanguageLearner(Learner):
     """
 
     actor: LanguageModel  # type: ignore[assignment]
+    reference: Tracked[LanguageModel] | None  # the policy after the warm start, frozen, where a system wants it
     answers: ClassVar[int] = 4  # independent answers to each prompt of an evaluation
     home: ClassVar[str] = "countdown"  # a bundled task that the system can learn
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
         self.actor = make_model(config.model, spec.vocab, spec.context)
+        self.reference = None
 
     def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Rule]) -> None:
         """Declare parameter groups; `imitate`, the actor in the warm start, is added where it is not given."""
@@ -66,6 +69,10 @@ class LanguageLearner(Learner):
 
     def losses(self, batch: Any, phase: Hashable = None) -> Losses:
         return self.imitation(batch) if phase == "imitate" else self.objective(batch)
+
+    def after_step(self, phase: Hashable = None) -> None:
+        if phase == "imitate" and self.reference is not None:
+            self.reference.follow()
 
     def objective(self, batch: Any) -> Losses:
         """The losses of a batch from the feed's rounds."""
@@ -126,12 +133,13 @@ class LanguageLearner(Learner):
         return worth, {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
 
 
-class LanguageFeed:
+class LanguageFeed(Feed):
     """What feeds of language tasks share: the supervised warm start, and the counters."""
 
     converses: ClassVar[bool] = False  # whether it knows what to do with a conversation
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         self.task: Task = setting.task
         if not self.converses and isinstance(setting.task, Talks):
             raise ActrixError(
@@ -139,8 +147,7 @@ class LanguageFeed:
                 "use archer, grpo, rloo or ppo-token; or --task countdown",
                 misuse=True,
             )
-        self.seed, self.config = setting.seed, setting.learner.config
-        self.progress = Progress()
+        self.config = setting.learner.config
 
     def reset(self) -> None:
         """Nothing carries over between rounds: every round is a barrier."""
@@ -176,12 +183,6 @@ class LanguageFeed:
 
     def _generator(self, i: int, course: int) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.seed, "warm", i, *([course] if course else [])))
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
 
 class PromptFeed(LanguageFeed):
@@ -286,7 +287,7 @@ class LessonFeed(LanguageFeed):
         return 2 * steps * config.lessons, config.batch * 64
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        yield from ()
+        return iter(())
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         config, progress, task = self.config, self.progress, self.task
@@ -411,7 +412,7 @@ class LanguageRegime:
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
         kept = None if folder is None else folder / "replay"
-        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""

@@ -92,10 +92,9 @@ class PreferenceLearner(LanguageLearner):
         return Losses(actor=loss).note(margin=moved.abs().mean(), agreement=agrees.mean())
 
     def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate":
-            self.reference.follow()
-            if self.anchor is not None:
-                self.anchor.follow(1.0)
+        super().after_step(phase)
+        if phase == "imitate" and self.anchor is not None:
+            self.anchor.follow(1.0)
 
     def appraise(self, task: Task, episodes: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """One score per test prompt: how often the policy's answer is preferred to the reference's, from 2 x 2 samples.

@@ -90,3 +90,13 @@ class Climbing(Settings, before="climb_steps"):
     horizon: int = 1_000  # environment steps that an episode may take; a longer one is an error
     offset: float = 0.0  # added to every fitness in qd_score, to make it positive
     envs: int = 64  # environments stepped together; offspring are evaluated in blocks of so many
+
+
+class DataFirst(Settings, before="batch"):
+    """Learning from data, then in an environment (`DatasetFeed`, `ReplayFeed`)."""
+
+    batch: int = 256  # transitions per update
+    capacity: int = 1_000_000  # transitions in the replay, once online
+    updates_per_step: float = 1.0  # updates per environment step, once online
+    warmup: int = 0  # environment steps of uniform actions; none, where data come first
+    envs: int = 1  # environments stepped together, once online

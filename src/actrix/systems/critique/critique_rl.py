@@ -40,7 +40,7 @@ from actrix.language.model import LanguageModel
 from actrix.language.programs import Player, Players, Speak, simulated
 from actrix.language.sampler import Sampling
 from actrix.language.tasks.base import Reviews, Task, Verdict
-from actrix.nets.targets import tracked
+from actrix.nets.targets import Tracked, tracked
 from actrix.objectives import clipped, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -81,6 +81,7 @@ class CritiqueRL(CritiqueLearner):
     feed = CritiqueFeed
     home: ClassVar[str] = "arith-trace"
     author: LanguageModel | None
+    reference: Tracked[LanguageModel]
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -151,7 +152,3 @@ class CritiqueRL(CritiqueLearner):
 
     def anchor(self) -> None:
         self.reference.follow()
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate":
-            self.reference.follow()

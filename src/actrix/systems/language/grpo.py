@@ -14,13 +14,11 @@ first is DAPO's (2503.14476); `average="sequence"` is the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.language.model import LanguageModel
-from actrix.nets.targets import Tracked, tracked
+from actrix.nets.targets import tracked
 from actrix.objectives import clipped, kl_estimate, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -43,7 +41,6 @@ class Config(Answers):
 @system("grpo", family="language", paper="2402.03300", acts=("tokens",))
 class GRPO(LanguageLearner):
     feed = PromptFeed
-    reference: Tracked[LanguageModel] | None
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -72,7 +69,3 @@ class GRPO(LanguageLearner):
         denominator = steps.total if config.average == "token" else steps.rows
         losses = Losses(actor=reduce(per_step, steps.action_mask, config.average, denominator))
         return losses.note(entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean())
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate" and self.reference is not None:
-            self.reference.follow()

@@ -14,15 +14,13 @@ estimator.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import torch
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.language.model import LanguageModel
-from actrix.nets.targets import Tracked, tracked
+from actrix.nets.targets import tracked
 from actrix.objectives import policy_gradient, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -41,7 +39,6 @@ class Config(Answers):
 @system("rloo", family="language", paper="2402.14740", acts=("tokens",))
 class RLOO(LanguageLearner):
     feed = PromptFeed
-    reference: Tracked[LanguageModel] | None
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -66,7 +63,3 @@ class RLOO(LanguageLearner):
         return Losses(actor=loss).note(
             entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean()
         )
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate" and self.reference is not None:
-            self.reference.follow()
