@@ -177,12 +177,22 @@ class LanguageFeed(Feed):
                 if i == total - 1:
                     SHARED.keep(learner, self, group)
                 rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))
-                picks = torch.randint(len(pool), (size,), generator=self._generator(i, number)).tolist()
+                draw = self.stream("warm", i, *([number] if number else []))
+                picks = torch.randint(len(pool), (size,), generator=draw).tolist()
                 steps, _ = rows([pool[p] for p in picks], role, self.task.tokenizer.pad)
                 yield steps, group, f"warm start {number * total + i + 1}/{total}"
 
-    def _generator(self, i: int, course: int) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.seed, "warm", i, *([course] if course else [])))
+    def stream(self, name: str, *counters: int) -> torch.Generator:
+        """A generator at the start of the stream (seed, name, counters)."""
+        return torch.Generator().manual_seed(seed_of(self.seed, name, *counters))
+
+    def passes(self, steps: Steps) -> Iterator[tuple[Steps, Hashable]]:
+        """The minibatches of a round: `epochs` passes over it, groups of rows as they are."""
+        config = self.config
+        for epoch in range(config.epochs):
+            order = torch.randperm(config.prompts, generator=self.stream("shuffle", self.progress.steps, epoch))
+            for part in whole_groups(steps, config.minibatches, order):
+                yield counted(part), None
 
 
 class PromptFeed(LanguageFeed):
@@ -201,18 +211,11 @@ class PromptFeed(LanguageFeed):
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         assert isinstance(learner, LanguageLearner)
-        config, progress = self.config, self.progress
         steps, report = self.collect(learner)
         steps = learner.prepare(steps)
-        progress.traces += report(steps)
-        progress.steps += 1
-        for epoch in range(config.epochs):
-            order = torch.randperm(
-                config.prompts,
-                generator=torch.Generator().manual_seed(seed_of(self.seed, "shuffle", progress.steps, epoch)),
-            )
-            for part in whole_groups(steps, config.minibatches, order):
-                yield counted(part), None
+        self.progress.traces += report(steps)
+        self.progress.steps += 1
+        yield from self.passes(steps)
 
     def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:
         """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""

@@ -218,7 +218,7 @@ class PairFeed(LanguageFeed):
         samples = learner.speak(encoded, settings, seed_of(self.seed, "speak", turn), learner.proposer())
         texts = spoken(task, samples)
         asked = [p for p in prompts for _ in range(config.group)]
-        coin = torch.Generator().manual_seed(seed_of(self.seed, "labels", turn))
+        coin = self.stream("labels", turn)
         if self.source.opponents:
             m = self.source.opponents
             rivals = [opponents[i // config.group * m + j] for i in range(len(texts)) for j in range(m)]
