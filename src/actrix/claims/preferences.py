@@ -106,8 +106,8 @@ def slope(kl: Any, gap: Any) -> float:
     return float(np.polyfit(np.arange(len(kept)), np.log(kept), 1)[0])
 
 
-def shares(run: Training, model: Any = None, prompts: int = 64, copies: int = 16) -> Any:
-    """Shares [3] of the styles among the styled answers of the run's policy (or another model) to test prompts."""
+def shares(run: Training, prompts: int = 64, copies: int = 16) -> Any:
+    """Shares [3] of the styles among the styled answers of the run's policy to test prompts."""
     import numpy as np
 
     from actrix.language.sampler import Sampling
@@ -117,7 +117,7 @@ def shares(run: Training, model: Any = None, prompts: int = 64, copies: int = 16
     learner: Any = trainer.learner
     task = trainer.feed.task  # type: ignore[attr-defined]
     encoded = [task.tokenizer.encode(p.text) for p in task.prompts("test", prompts, 0)]
-    samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=copies), trainer.options.seed, model)
+    samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=copies), trainer.options.seed)
     count = np.zeros(3)
     for text in spoken(task, samples):
         style = task.style(text)
