@@ -400,6 +400,7 @@ def test_a_training_arm_gives_the_final_score() -> None:
     [
         ("sac", {"env": "Pendulum-v1", "steps": 12, "warmup": 10, "hidden": (8,), "batch": 4}),
         ("ppo", {"env": "Pendulum-v1", "steps": 16, "horizon": 8, "hidden": (8,)}),
+        ("shac", {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 16, "horizon": 4, "envs": 2, "hidden": (8,)}),
         ("map-elites", {"env": "actrix.envs.plane:Omni-v0", "steps": 1, "cells": 4, "offspring": 1, "hidden": (4,)}),
         ("pga-map-elites", {"env": "actrix.envs.plane:Omni-v0", "steps": 1, "cells": 4, "offspring": 2, "climbers": 1,
                             "critic_steps": 1, "climb_steps": 1, "hidden": (4,), "critic_hidden": (4,)}),

@@ -178,5 +178,19 @@ def test_the_scale_of_rewards_starts_anew_at_a_barrier(slug: str) -> None:
     assert scaler.running.tolist() == pytest.approx([0.9 * (1 - 0.9**20) / (1 - 0.9)])
 
 
+def test_so_does_it_on_paths() -> None:
+    options = RunOptions(env="actrix.envs.quadrotor:Hover-v0", steps=100, compile="no", threads=1)
+    config = registry.load("shac").config(envs=2, horizon=4, hidden=(8,))
+    trainer = Trainer.start("shac", options, config)
+    trainer.feed.reset()
+    list(trainer.feed.round(trainer.learner))
+    scaler = trainer.learner.scaler
+    assert scaler is not None
+    assert bool((scaler.running != 0).all())
+    trainer.feed.reset()
+    assert scaler.running.tolist() == [0.0, 0.0]
+    trainer.close()
+
+
 def config_fields(config: type) -> set[str]:
     return {f.name for f in dataclasses.fields(config)}

@@ -158,6 +158,12 @@ class Gaussian(Actor):
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
         return self.judge(self.net(self.encoder(obs)), action)
 
+    def again(self, obs: Tensor, action: Tensor) -> Tensor:
+        """A sample of this policy [..., A] as a function of its parameters, the noise that made it held fixed."""
+        mean = self(obs)
+        noise = ((action - mean) * (-self.log_std).exp()).detach()
+        return mean + self.log_std.exp() * noise
+
     def judge(self, output: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`evaluate` from what the net says of the observations."""
         mean = self._mean(output)

@@ -202,8 +202,9 @@ class ControlRegime:
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
         setting = Setting(
-            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.total, o.checkpoint_every
-        )
+            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.total, o.checkpoint_every,
+            compile=o.compile,
+        )  # fmt: skip
         if self.data is not None:
             data = self.data.read(self.maps)
             clipped, rows = sum(d.clipped for d in data), sum(map(len, data))
