@@ -63,7 +63,6 @@ def test_parts_know_that_they_are_privileged() -> None:
         ("obs.privileged.mass", 5, 6, True),
         ("obs.z", 6, 7, False),
     ]
-    assert Spec.from_json(spec().to_json()).obs == spec().obs
 
 
 def test_encoders_look_at_what_they_may() -> None:

@@ -72,10 +72,6 @@ class SquashedGaussian(Actor):
             return Action(torch.tanh(self.distribution(obs)[0]))
         return Action(*self.sample(obs))
 
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()
-
 
 class UnitGaussian(SquashedGaussian):
     """A squashed Gaussian on a network of unit norm (`nets.unit`), whose noise is held for a while in exploration.
@@ -177,7 +173,3 @@ class Gaussian(Actor):
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.evaluate(obs, action)[0]
-
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()

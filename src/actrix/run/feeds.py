@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,39 +54,42 @@ class Setting:
     compile: str = "no"  # whether what is repeated as often as updates is compiled: yes, no or auto
 
 
-class Feed(Protocol):
-    """Gathers experience and hands out batches. `progress` counts."""
+class Feed:
+    """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
-    progress: Progress
+    def __init__(self, setting: Setting) -> None:
+        self.seed, self.progress = setting.seed, Progress()
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
         """(updates that a run of so many steps makes, rows of each): what the engine is chosen by."""
-        ...
+        raise NotImplementedError
 
     def reset(self) -> None:
         """A barrier: environments start anew from seeds that depend only on the counters."""
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
         """What comes before the budget begins, once: (batch, phase, what to tell the person) for each update."""
-        ...
+        return iter(())
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         """One round: gather, then yield (batch, phase) for each update; phase None asks the learner."""
-        ...
+        raise NotImplementedError
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
 
-    def load(self, state: dict[str, Any]) -> None: ...
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
 
-class WorldFeed:
+class WorldFeed(Feed):
     """What replay and rollout feeds share: environments, their observations, the counters."""
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         assert setting.worlds is not None
-        self.worlds, self.seed = setting.worlds, setting.seed
-        self.progress = Progress()
+        self.worlds, self.forget = setting.worlds, setting.learner.forget
         self.obs: np.ndarray = np.empty(0)
         self.mask: np.ndarray | None = None
         self.memory: Any = None  # what the actor carries from step to step
@@ -94,22 +97,14 @@ class WorldFeed:
     def reset(self) -> None:
         self.obs, self.mask = self.worlds.reset(self.seeds())
         self.memory = None
+        self.forget()
 
     def seeds(self) -> list[int]:
         """Of the environments, from the counters alone."""
         return [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
 
-    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        return iter(())
-
     def log(self, episodes: list[tuple[float, int]]) -> None:
         self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
     def tensor_mask(self) -> Tensor | None:
         return None if self.mask is None else torch.from_numpy(self.mask)
@@ -126,14 +121,11 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
-        capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._folder = setting.folder
         # two checkpoints are kept: neither may be overwritten by what follows it
-        slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
-        self.worlds_masked = False
+        self._slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self._replay: Replay | None = None
-        self._build = lambda masks, least=0: Replay(
-            self.worlds.spec, max(capacity, least), setting.folder, slack, masks, self.returns is not None
-        )
         self.due = 0.0
 
     @classmethod
@@ -143,8 +135,12 @@ class ReplayFeed(WorldFeed):
     @property
     def replay(self) -> Replay:
         if self._replay is None:
-            self._replay = self._build(self.mask is not None)
+            self._replay = self._empty(self.mask is not None)
         return self._replay
+
+    def _empty(self, masks: bool) -> Replay:
+        returns = self.returns is not None
+        return Replay(self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns)
 
     def reset(self) -> None:
         super().reset()
@@ -219,8 +215,7 @@ class ReplayFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         self.due = float(state["due"])
-        # a shortened budget does not shrink it; an extended one may let it grow
-        self._replay = self._build(bool(state["masks"]), int(state["replay"]["capacity"]))
+        self._replay = self._empty(bool(state["masks"]))
         self._replay.load(state["replay"])
 
 
@@ -414,6 +409,7 @@ class PathFeed(RolloutFeed):
     def reset(self) -> None:
         self.flow.reset(self.seeds())
         self.returns[:], self.lengths[:] = 0.0, 0
+        self.forget()
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "compiled": self.compiled}

@@ -213,7 +213,7 @@ class ControlRegime:
                     self.remark and f"\n{self.remark}"
                 )
             setting = replace(setting, data=data, mix=o.mix, offline_steps=o.steps)
-        return self.feed_of(learner)(setting)  # type: ignore[call-arg]
+        return self.feed_of(learner)(setting)
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         from actrix.evaluate.episodes import score

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from actrix import credit
 from actrix.actors.gaussian import Gaussian
 from actrix.critics.values import StateValue
 from actrix.data.batches import Steps
@@ -87,13 +86,8 @@ class SHAC(Learner):
             for group in ("actor", "critic"):
                 self.optimiser.set_rate(group, config.rate * left)
         self.seen += steps.action_mask.sum()
-        assert steps.next_obs is not None
-        value, next_value = self.target_critic(torch.stack((steps.obs, steps.next_obs)))
-        target = credit.gae(
-            steps.reward, value, next_value, steps.terminated, steps.truncated,
-            config.discount, config.decay, steps.action_mask,
-        )[1]  # fmt: skip
-        return replace(steps, target=target)
+        judged = self.target_critic.copy.credit(steps, config.discount, config.decay)
+        return replace(steps, target=judged.target)
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
         losses, mask = Losses(), batch.action_mask
