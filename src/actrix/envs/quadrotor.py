@@ -486,18 +486,22 @@ class HoverFlow:
         self.key = draws.mix(torch.tensor([int(s) for s in seeds]))
         self.clock = torch.zeros(self.n, dtype=torch.int64)
         self.state, self.constants, self.row = self._starts(self.key)
-        self._since = self._patience
+        self._since, self._used = self._patience, True
         return self.row
 
     def step(self, action: Tensor) -> Moved:
         if self._since == self._patience:  # nobody ends twice in so few steps
-            with torch.no_grad():
-                self._next, self._since = self._starts(draws.following(self.key)), 0
+            if self._used:
+                with torch.no_grad():
+                    self._next = self._starts(draws.following(self.key))
+            self._since, self._used = 0, False
         self._since += 1
         self.state, self.constants, self.key, self.clock, self.row, after, *told = self._leg(
             self.state, self.constants, self.key, self.clock, self.row[:, : self.past], self._next, action, self.ranges
         )
-        return Moved(self.row, after, *told)
+        moved = Moved(self.row, after, *told)
+        self._used = self._used or bool((moved.terminated | moved.truncated).any())
+        return moved
 
     def cut(self) -> Tensor:
         # leaves that want a gradient: every step then has the same graph
