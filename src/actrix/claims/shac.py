@@ -11,15 +11,7 @@ from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 HOVER = {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 2_000_000, "eval_episodes": 1}
 SHAC = {"envs": 64, "horizon": 64, "rate": 5e-3, "anneal": 2_000_000}
-PPO = {
-    "envs": 128,
-    "horizon": 64,
-    "minibatch": 1024,
-    "rate": 1e-3,
-    "epochs": 5,
-    "log_std": -1.0,
-    "normalise_obs": False,
-}
+PPO = {"envs": 128, "horizon": 64, "minibatch": 1024, "rate": 1e-3, "log_std": -1.0, "normalise_obs": False}
 STARTS = range(1_000_000, 1_001_000)  # seeds of episodes that no training draws
 NEAR = 0.15  # m, mean distance from the goal over the last two seconds
 
