@@ -177,7 +177,7 @@ def test_chunks_are_learned_played_evaluated_and_collected(tmp_path: Path) -> No
     policy = api.load(tmp_path / "run")
     learner: Any = policy.learner  # type: ignore[union-attr]
     chunks = []
-    learner.actor.planner = lambda obs, mode: chunks.append(learner.plan(obs, mode)) or chunks[-1]
+    learner.actor.planner = lambda obs, mode: chunks.append(learner.made(obs, mode)) or chunks[-1]
     play = policy.player()  # type: ignore[union-attr]
     played = [play(np.zeros(3, np.float32)) for _ in range(7)]
     assert len(chunks) == 3

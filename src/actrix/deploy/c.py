@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 import actrix
-from actrix.deploy.onnx import Exportable, compare, exportable, plain_products, quiet, write
+from actrix.deploy.onnx import Exportable, compare, exportable, plain_products, quiet, traced, write
 from actrix.errors import ActrixError, brief
 
 TYPES = {
@@ -102,7 +102,7 @@ class Writer:
             self.values[node.name] = self.values[f"{args[0].name}[{args[1]}]"]
             return
         name = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
-        if name in ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"):
+        if name in ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size"):
             return
         value = node.meta["val"]
         if name in SAME:
@@ -178,12 +178,14 @@ class Writer:
         self.loop(out.numel(), f"{self.names[node.name]}[i] += {self.operand(bias, out, out.dtype)};")
 
     def _log_softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
-        size, source, name = self._last(x, dim), self.names[x.name], self.declare(node.name, out)
-        each = f"for (int k = i * {size}; k < (i + 1) * {size}; k++)"
+        size, place = self._along(x, dim)
+        source, name = place.format("k"), self.declare(node.name, out)
+        each = f"for (int k = 0; k < {size}; k++)"
         self.loop(
             out.numel() // size,
-            f"{{ double m = -INFINITY, s = 0; {each} if ({source}[k] > m) m = {source}[k];\n"
-            f"    {each} s += exp({source}[k] - m); {each} {name}[k] = (float)({source}[k] - m - log(s)); }}",
+            f"{{ double m = -INFINITY, s = 0; {each} if ({source} > m) m = {source};\n"
+            f"    {each} s += exp({source} - m); {each} {name}{place[place.index('[') :].format('k')}"
+            f" = (float)({source} - m - log(s)); }}",
         )
 
     def _softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
@@ -247,11 +249,56 @@ class Writer:
             self.loop(math.prod(shape), f"{name}[{where}] = {self.names[part.name]}[i];")
             start += shape[dim]
 
+    def _repeat(self, node: torch.fx.Node, out: Tensor, x: Any, times: Sequence[int]) -> None:
+        shape = self.values[x.name].shape
+        shape, name = [1] * (len(times) - len(shape)) + list(shape), self.declare(node.name, out)
+        own, strides = contiguous(out.shape), contiguous(shape)
+        place = " + ".join(f"i / {mine} % {n} * {stride}" for mine, n, stride in zip(own, shape, strides))
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{place}];")
+
     def _full(self, node: torch.fx.Node, out: Tensor, size: Any, value: Any, **kwargs: Any) -> None:
         self._elementwise(node, out, literal(value, out.dtype))
 
     def _full_like(self, node: torch.fx.Node, out: Tensor, x: Any, value: Any, **kwargs: Any) -> None:
         self._elementwise(node, out, literal(value, out.dtype))
+
+    def _scalar_tensor(self, node: torch.fx.Node, out: Tensor, value: Any, **kwargs: Any) -> None:
+        self._elementwise(node, out, literal(value, out.dtype))
+
+    def _arange(self, node: torch.fx.Node, out: Tensor, *numbers: Any, **kwargs: Any) -> None:
+        self.constant(node.name, torch.arange(*numbers, dtype=out.dtype))
+
+    def _remainder(self, node: torch.fx.Node, out: Tensor, a: Any, b: Any) -> None:
+        whole = "({a} % {b} + {b}) % {b}"  # the sign is that of b, as in Python
+        self._elementwise(node, out, "{a} - {b} * floor{f}({a} / {b})" if out.is_floating_point() else whole, a, b)
+
+    def _topk(
+        self, node: torch.fx.Node, out: Sequence[Tensor], x: Any, k: int, dim: int = -1, largest: bool = True,
+        ordered: bool = True,
+    ) -> None:  # fmt: skip
+        """The first of equals, as often as there are places: each compares with those taken before it."""
+        size, source = self._last(x, dim), self.names[x.name]
+        values, places = (self.declare(f"{node.name}[{i}]", piece) for i, piece in enumerate(out))
+        row, more = f"{source}[i * {size} + ", ">" if largest else "<"
+        self.loop(
+            out[0].numel() // max(k, 1),
+            f"for (int j = 0; j < {k}; j++) {{ int best = -1; for (int c = 0; c < {size}; c++) {{\n"
+            f"    int taken = 0; for (int t = 0; t < j; t++) taken |= {places}[i * {k} + t] == c;\n"
+            f"    if (!taken && (best < 0 || {row}c] {more} {row}best])) best = c; }}\n"
+            f"    {places}[i * {k} + j] = best; {values}[i * {k} + j] = {row}best]; }}",
+        )
+
+    def _scatter(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any, value: Any) -> None:
+        name, shape = self.declare(node.name, out), self.values[index.name].shape
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[i];")
+        strides, dim = contiguous(out.shape), dim % out.ndim
+        rest = at("i", shape, [0 if d == dim else s for d, s in enumerate(strides)])
+        if isinstance(value, torch.fx.Node):
+            given = f"{self.names[value.name]}[{at('i', shape, contiguous(self.values[value.name].shape))}]"
+        else:
+            given = literal(value, out.dtype)
+        place = f"{rest} + {self.names[index.name]}[i] * {strides[dim]}"
+        self.loop(math.prod(shape), f"{name}[{place}] = {given};")
 
     def _argmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int = -1, keepdim: bool = False) -> None:
         size, place = self._along(x, dim)
@@ -281,7 +328,7 @@ class Writer:
         shape = self.values[x.name].shape
         if not isinstance(dim, int) or dim % len(shape) != len(shape) - 1:
             raise ActrixError(
-                "this policy cannot be written as C: a softmax over another dimension than the last", AS_ONNX
+                "this policy cannot be written as C: it ranks along another dimension than the last", AS_ONNX
             )
         return int(shape[-1])
 
@@ -289,7 +336,7 @@ class Writer:
         self, node: torch.fx.Node, out: Sequence[Tensor], x: Any, shape: Any, weight: Any, bias: Any, epsilon: float
     ) -> None:
         size, source = math.prod(shape), self.names[x.name]
-        name = self.declare(f"{node.name}[0]", out[0])
+        name, mean, inverse = (self.declare(f"{node.name}[{k}]", piece) for k, piece in enumerate(out))
         scale = f" * {self.names[weight.name]}[k]" if weight is not None else ""
         shift = f" + {self.names[bias.name]}[k]" if bias is not None else ""
         each, x_k = f"for (int k = 0; k < {size}; k++)", f"{source}[i * {size} + k]"
@@ -297,7 +344,8 @@ class Writer:
             out[0].numel() // size,
             f"{{ double m = 0, s = 0; {each} m += {x_k}; m /= {size};\n"
             f"    {each} s += ({x_k} - m) * ({x_k} - m); s = 1 / sqrt(s / {size} + {epsilon!r});\n"
-            f"    {each} {name}[i * {size} + k] = (float)(({x_k} - m) * s){scale}{shift}; }}",
+            f"    {each} {name}[i * {size} + k] = (float)(({x_k} - m) * s){scale}{shift};\n"
+            f"    {mean}[i] = m; {inverse}[i] = s; }}",
         )
 
 
@@ -348,7 +396,7 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
     examples = tuple(rows[:1] for rows in thing.inputs.values())
     try:
         with quiet(), plain_products(), torch.no_grad():
-            program = torch.export.export(thing.module, examples).run_decompositions()
+            program = traced(thing.module, examples).run_decompositions()
     except Exception as error:
         raise ActrixError(
             f"this policy cannot be written as C: {brief(error.__cause__ or error)}",

@@ -81,7 +81,7 @@ class QGF(Learner):
             spec, config.hidden, flow, config.denoising_steps, layer_norm=True, chunk=config.chunk,
             samples=config.samples,
         )  # fmt: skip
-        self.actor.planner = self.plan
+        self.actor.planner = self.made
         self.critic = QEnsemble(whole, config.hidden, 2, "gelu", layer_norm=True)
         self.value = StateValue(spec, config.hidden, "gelu", orthogonal=False, layer_norm=True)
         self.target_critic = tracked(self.critic, config.target_rate)
@@ -118,19 +118,19 @@ class QGF(Learner):
 
     # -- acting -------------------------------------------------------------------------------------------------
 
-    def plan(self, obs: Tensor, mode: str) -> Tensor:
+    def made(self, obs: Tensor, mode: str) -> Tensor:
         """The chunk to play: [B, D] -> [B, A]."""
         config = self.config
         guides: dict[str, ObsGuide] = {
             "clean": self.at_clean, "noisy": self.at_noisy, "jacobian": self.through_one, "bptt": self.through_all,
         }  # fmt: skip
-        made = self.actor.candidates(obs, config.samples, mode, guides.get(config.guide))
+        found = self.actor.candidates(obs, config.samples, mode, guides.get(config.guide))
         rows = obs[:, None].expand(-1, config.samples, -1).flatten(0, 1)
         if config.guide == "ascent":
-            made = self.ascended(rows, made.flatten(0, 1)).view_as(made)
+            found = self.ascended(rows, found.flatten(0, 1)).view_as(found)
         if config.samples == 1:
-            return made[:, 0]
-        return select(made, self.worth(rows, made.flatten(0, 1)).view(made.shape[:2]))
+            return found[:, 0]
+        return select(found, self.worth(rows, found.flatten(0, 1)).view(found.shape[:2]))
 
     def worth(self, obs: Tensor, action: Tensor) -> Tensor:
         """min_i Q'_i: [B]."""
