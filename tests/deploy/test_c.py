@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_onnx import ABLE, finished, small
+from test_onnx import ABLE, finished, offline, small
 
 import actrix
 from actrix import registry
@@ -24,6 +24,7 @@ from actrix.run.trainer import RunOptions
 pytestmark = pytest.mark.skipif(c.compiler() is None, reason="there is no C compiler")
 FLAT = ["Plain", "Uneven", "Matrix", "Unbounded", "Whole", "Start", "Masked", "Several", "Bits"]
 CASES = [(slug, name) for name in FLAT for slug in ABLE[name][:1]]
+CASES += [("bn-mappo", "Several")]
 CASES += [(slug, "Plain") for slug in ABLE["Plain"][1:]] + [(slug, "Start") for slug in ABLE["Start"][1:]]
 
 
@@ -56,6 +57,29 @@ def test_every_kind_of_space_and_every_system(slug: str, name: str) -> None:
     if name != "Masked":  # (most masks leave little to choose)
         with pytest.raises(ActrixError, match="does not do what"):
             c.compare([c.execute(source, thing)], thing, learner)
+
+
+OFFLINE = {
+    "bins": ("bc", {"actor": "autoregressive"}),
+    "a diffusion, ranked and moved": ("pa-rl", {"actor": "diffusion", "denoising_steps": 2, "members": 2}),
+    "a guided flow of chunks": ("qgf", {"chunk": 2, "denoising_steps": 2, "guide": "clean", "guidance": 2.0}),
+    "through the whole flow": ("qgf", {"chunk": 1, "denoising_steps": 2, "guide": "bptt", "guidance": 2.0}),
+    "the best of two, moved": ("qgf", {"chunk": 1, "denoising_steps": 2, "guide": "ascent", "samples": 2}),
+}
+
+
+@pytest.mark.parametrize("case", OFFLINE)
+def test_what_acts_by_more_than_a_network(case: str, data: str) -> None:
+    """Gradients, ranking and chunks in C: `compare` raises where the policy does another thing."""
+    slug, settings = OFFLINE[case]
+    small = {"proposals": 4, "keep": 2, "ascent": 2, "step": 0.3} if slug == "pa-rl" else {}
+    regime, config = offline(slug, data, **settings, **small)
+    learner = regime.learner(registry.load(slug).learner, config, 0).eval()
+    thing = onnx.exportable(learner, regime)
+    regime.close()
+    source = c.convert(thing, {})
+    assert c.compare([c.execute(source, thing)], thing, learner)[0] > 100
+    assert f"float action[{3 * learner.chunk}]" in source
 
 
 def test_a_run_becomes_a_file(tmp_path: Path) -> None:

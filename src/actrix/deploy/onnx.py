@@ -37,6 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import actrix
@@ -354,6 +355,7 @@ def traced(
         record = make_fx(lambda *given: module(*given), tracing_mode="symbolic", _allow_non_fake_inputs=True)
         graph = record(*several)
         graph.graph.eliminate_dead_code()
+        graph = torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))  # what is the same at every step, once
         return torch.export.export(graph, examples, dynamic_shapes=dynamic)
 
 

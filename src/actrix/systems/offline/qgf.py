@@ -18,7 +18,9 @@ to be trained, is not here.) The best `guidance` depends on the scale of the rew
 guide, in a trained learner.
 
 A chunk that the data cut off before its end has weight 0; one in which the episode terminates is whole, as nothing
-follows (in the paper's code it has weight 0 as well). Guided policies cannot be exported: they take gradients.
+follows (in the paper's code it has weight 0 as well). An exported file guides as the policy does, from fixed noise,
+and gives the whole chunk. The paper learns from data alone; going on in an environment, where the guided policy acts
+and all three go on learning from chunks of what it did, is an addition.
 Source: Test-Time Gradient Guidance of Flow Policies in Reinforcement Learning (2606.11087).
 """
 
@@ -65,6 +67,10 @@ class Config:
     discount: float = 0.99  # per environment step
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
     batch: int = 256  # chunks per update
+    capacity: int = 1_000_000  # chunks in the replay, once online; one begins in every step
+    updates_per_step: float = 1.0  # updates per environment step, once online
+    warmup: int = 0  # environment steps of uniform actions; none, where data come first
+    envs: int = 1  # environments stepped together, once online
 
 
 @system("qgf", family="offline", paper="2606.11087", acts=("box",))
