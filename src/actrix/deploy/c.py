@@ -250,8 +250,8 @@ class Writer:
             start += shape[dim]
 
     def _repeat(self, node: torch.fx.Node, out: Tensor, x: Any, times: Sequence[int]) -> None:
-        shape = self.values[x.name].shape
-        shape, name = [1] * (len(times) - len(shape)) + list(shape), self.declare(node.name, out)
+        shape, name = list(self.values[x.name].shape), self.declare(node.name, out)
+        shape = [1] * (len(times) - len(shape)) + shape
         own, strides = contiguous(out.shape), contiguous(shape)
         place = " + ".join(f"i / {mine} % {n} * {stride}" for mine, n, stride in zip(own, shape, strides))
         self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{place}];")
@@ -306,8 +306,10 @@ class Writer:
         step = f"if ({place.format('k')} > {place.format(f'{name}[i]')}) {name}[i] = k;"
         self.loop(out.numel(), f"{{ {name}[i] = 0; for (int k = 1; k < {size}; k++) {step} }}")
 
-    def _reduce(self, node: torch.fx.Node, out: Tensor, how: str, x: Any, dim: Any = -1, keepdim: bool = False) -> None:
-        size, place = self._along(x, dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim)
+    def _reduce(
+        self, node: torch.fx.Node, out: Tensor, how: str, x: Any, dim: Any = None, keepdim: bool = False
+    ) -> None:
+        size, place = self._along(x, dim)
         name, kind = self.declare(node.name, out), TYPES[out.dtype]
         first, form = REDUCE[how]
         step, share = form.format(a=place.format("k")), f" / {size}" if how == "mean" else ""
@@ -316,13 +318,15 @@ class Writer:
         )
 
     def _along(self, x: Any, dim: Any) -> tuple[int, str]:
-        """How many elements there are along a dimension, and where number {} of those of result i is."""
+        """How many elements there are along a dimension (several, or all where none is named), and where number {0} of
+        those of result i is."""
         shape = list(self.values[x.name].shape)
-        if not isinstance(dim, int):
-            raise ActrixError(f"this policy cannot be written as C: it reduces over {dim}", AS_ONNX)
-        strides = contiguous(shape)
-        size, stride = shape.pop(dim), strides.pop(dim)
-        return size, f"{self.names[x.name]}[{at('i', shape, strides)} + ({{}}) * {stride}]"
+        dims = list(range(len(shape))) if dim is None or dim == [] else [dim] if isinstance(dim, int) else list(dim)
+        gone, strides = [d % len(shape) for d in dims], contiguous(shape)
+        kept = [d for d in range(len(shape)) if d not in gone]
+        place = at("i", [shape[d] for d in kept], [strides[d] for d in kept])
+        number = at("({0})", [shape[d] for d in gone], [strides[d] for d in gone])
+        return math.prod(shape[d] for d in gone), f"{self.names[x.name]}[{place} + {number}]"
 
     def _last(self, x: Any, dim: Any) -> int:
         shape = self.values[x.name].shape
@@ -420,7 +424,8 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
             parameters.append(f"const {TYPES[example.dtype]} {name}[{example[0].numel()}]")
             writer.names[node.name], writer.values[node.name] = name, example[:1]
         elif node.op == "call_function":
-            writer.node(node)
+            if node.users:
+                writer.node(node)
         elif node.op == "output":
             value = node.args[0][-1]
             out, kind = writer.values[value.name], TYPES[writer.values[value.name].dtype]

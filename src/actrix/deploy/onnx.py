@@ -10,7 +10,13 @@ observation normaliser, network, mean or most likely action, scaling to the acti
 - `mask [N, C]` bool (True = legal) is a second input where the run's environment gives action masks. A row that
   forbids everything forbids nothing.
 - `action` is [N, ...] of the action space's own shape and type: Box in its units, Discrete [N] with its start,
-  MultiDiscrete [N, K], MultiBinary [N, K].
+  MultiDiscrete [N, K], MultiBinary [N, K]. Of a policy that decides on K actions at once it is the whole chunk,
+  [N, K, ...]: all of them are to be played, one per environment step, before the file is asked again. The metadata
+  say so under "chunk".
+
+Any policy can be written whose `act(obs, "mean")` is one graph, gradients of a critic included: guided flows, proposals
+that are ranked and moved. What begins with noise (a flow, a diffusion, several proposals) has the same noise always in
+mode "mean", and so in the file; evaluation draws it anew.
 
 A language policy becomes `tokens [N, L]` int64 -> `logits [N, L, V]` of the next token; rows are padded at their
 end, N and L are free.
@@ -344,19 +350,27 @@ def convert(thing: Exportable, about: dict[str, Any]) -> bytes:
 def traced(
     module: nn.Module, examples: tuple[Tensor, ...], dynamic: tuple[dict[int, Any], ...] | None = None
 ) -> torch.export.ExportedProgram:
-    """A module as one graph. A policy that climbs a critic while it acts takes gradients, which the plain way of
-    tracing cannot see: then everything that is computed is recorded first, the backward passes with it."""
-    try:
-        return torch.export.export(module, examples, dynamic_shapes=dynamic)
-    except RuntimeError:
+    """A module as one graph. Where it takes gradients (a policy that climbs a critic while it acts), everything that it
+    computes is recorded first, the backward passes with it: torch.export sees forward ones only."""
+    if differentiates(module, examples):
         taken = {size for example in examples for size in example.shape}
         rows = next(n for n in itertools.count(3) if n not in taken)  # equal sizes would be taken for the same one
         several = [e if dynamic is None else e[:1].repeat(rows, *[1] * (e.ndim - 1)) for e in examples]
         record = make_fx(lambda *given: module(*given), tracing_mode="symbolic", _allow_non_fake_inputs=True)
         graph = record(*several)
         graph.graph.eliminate_dead_code()
-        graph = torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))  # what is the same at every step, once
-        return torch.export.export(graph, examples, dynamic_shapes=dynamic)
+        module = torch.fx.GraphModule(graph, fx_graph_cse(graph.graph))  # what is the same at every step, once
+    return torch.export.export(module, examples, dynamic_shapes=dynamic)
+
+
+def differentiates(module: nn.Module, examples: tuple[Tensor, ...]) -> bool:
+    """Whether a module takes gradients on the way to its result: in inference mode that is an error."""
+    try:
+        with torch.inference_mode():
+            module(*examples)
+    except RuntimeError:
+        return True
+    return False
 
 
 def check(blob: bytes, thing: Exportable, learner: Learner) -> tuple[int, float]:
@@ -374,7 +388,11 @@ def check(blob: bytes, thing: Exportable, learner: Learner) -> tuple[int, float]
     def run(start: int, stop: int) -> np.ndarray:
         return session.run(None, {name: rows[start:stop] for name, rows in thing.trials.items()})[0]
 
-    return compare([run(0, total), np.concatenate([run(i, i + 1) for i in range(total)])], thing, learner)
+    try:
+        files = [run(0, total), np.concatenate([run(i, i + 1) for i in range(total)])]
+    except Exception as error:  # onnxruntime has several, none of them a class of its own
+        raise refused(f"onnxruntime does not run it on {total} rows, or on one: {brief(error)}") from error
+    return compare(files, thing, learner)
 
 
 def compare(files: list[np.ndarray], thing: Exportable, learner: Learner) -> tuple[int, float]:
