@@ -141,11 +141,9 @@ class Generative(Actor):
 
     def forget(self, memory: Playing | None, ended: Tensor) -> Playing | None:
         """The rest of a chunk was meant for the episode that is over."""
-        return (
-            None
-            if memory is None
-            else Playing(memory.chunk, torch.where(ended.to(memory.at.device), self.chunk, memory.at))
-        )
+        if memory is None:
+            return None
+        return Playing(memory.chunk, torch.where(ended.to(memory.at.device), self.chunk, memory.at))
 
     def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Playing | None = None) -> tuple[Action, Playing]:
         return self.explore(obs, mask, memory)
