@@ -57,7 +57,7 @@ from actrix.spec import Choices, Part
 
 TOLERANCE = 1e-5  # of an action's range (its size, where that is larger or there is no range)
 DISTURBANCE, DISTURBED = 1e-6, 4  # relative change of every weight, and how many times
-ALLOWED = 0.01  # at most this part of the inputs may need the allowance for undecided last bits
+ALLOWED = 0.05  # at most this part of the inputs may need the allowance: a choice among proposals where obs is 1e6
 Arrays = dict[str, np.ndarray]
 
 
