@@ -179,18 +179,25 @@ class Writer:
 
     def _log_softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
         size, place = self._along(x, dim)
-        source, name = place.format("k"), self.declare(node.name, out)
+        name, source = self.declare(node.name, out), place.format("k")
+        there = f"{name}{source[source.index('[') :]}"
         each = f"for (int k = 0; k < {size}; k++)"
         self.loop(
             out.numel() // size,
             f"{{ double m = -INFINITY, s = 0; {each} if ({source} > m) m = {source};\n"
-            f"    {each} s += exp({source} - m); {each} {name}{place[place.index('[') :].format('k')}"
-            f" = (float)({source} - m - log(s)); }}",
+            f"    {each} s += exp({source} - m); {each} {there} = (float)({source} - m - log(s)); }}",
         )
 
     def _softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
         self._log_softmax(node, out, x, dim, half)
         self.loop(out.numel(), f"{self.names[node.name]}[i] = expf({self.names[node.name]}[i]);")
+
+    def _cumsum(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, **kwargs: Any) -> None:
+        size, place = self._along(x, dim)
+        name, source = self.declare(node.name, out), place.format("k")
+        there = f"{name}{source[source.index('[') :]}"
+        total = f"for (int k = 0; k < {size}; k++) {{ s += {source}; {there} = s; }}"
+        self.loop(out.numel() // size, f"{{ {TYPES[out.dtype]} s = 0; {total} }}")
 
     def _slice(
         self, node: torch.fx.Node, out: Tensor, x: Any, dim: int = 0, start: Any = 0, stop: Any = None, step: int = 1
