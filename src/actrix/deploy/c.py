@@ -19,6 +19,7 @@ import json
 import math
 import operator
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -69,6 +70,7 @@ class Writer:
         self.values: dict[str, Tensor] = {}  # node -> its shape and type (a meta or real tensor)
         self.constants: list[str] = []
         self.body: list[str] = []
+        self.arrays: dict[str, tuple[str, int]] = {}  # C array -> type and length
 
     def constant(self, node: str, value: Tensor) -> None:
         name = f"w{len(self.constants)}"
@@ -79,8 +81,33 @@ class Writer:
     def declare(self, node: str, value: Tensor) -> str:
         name = f"v{len(self.names)}"
         self.names[node], self.values[node] = name, value
-        self.body.append(f"{TYPES[value.dtype]} {name}[{max(value.numel(), 1)}];")
+        self.arrays[name] = (TYPES[value.dtype], max(value.numel(), 1))
         return name
+
+    def packed(self) -> list[str]:
+        """The function's body. An array whose last use is over gives its room to the next of its type, so that the
+        stack need not hold a policy that takes many steps."""
+        named = [[name for name in re.findall(r"\bv\d+\b", line) if name in self.arrays] for line in self.body]
+        last = {name: i for i, names in enumerate(named) for name in names}
+        rooms: list[tuple[str, int]] = []
+        room: dict[str, int] = {}
+        free: set[int] = set()
+        for i, names in enumerate(named):
+            for name in dict.fromkeys(names):
+                if name in room:
+                    continue
+                kind, length = self.arrays[name]
+                fits = [r for r in free if rooms[r][0] == kind]
+                if fits:
+                    room[name] = best = min(fits, key=lambda r: abs(rooms[r][1] - length))
+                    rooms[best] = (kind, max(length, rooms[best][1]))
+                    free.remove(best)
+                else:
+                    room[name] = len(rooms)
+                    rooms.append((kind, length))
+            free |= {room[name] for name in names if last[name] == i}
+        declared = [f"{kind} v{r}[{length}];" for r, (kind, length) in enumerate(rooms)]
+        return declared + [re.sub(r"\bv\d+\b", lambda m: f"v{room[m[0]]}", line) for line in self.body]
 
     def loop(self, size: int, line: str) -> None:
         self.body.append(f"for (int i = 0; i < {size}; i++) {line}")
@@ -441,7 +468,7 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
             result = ", ".join(parameters)
     told = "\n".join(f" * {key}: {json.dumps(text)}" for key, text in about.items() if text is not None)
     told = told.replace("*/", "* /")
-    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in writer.body)
+    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in writer.packed())
     return (
         f"/* Written by actrix {actrix.__version__}. C99; link with -lm where the system asks for it.\n{told}\n */\n"
         f"#include <math.h>\n#include <stdint.h>\n\n{constants}\n\nvoid actrix_act({result})\n{{\n{body}\n}}\n"
