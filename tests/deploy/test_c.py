@@ -79,6 +79,23 @@ def test_what_acts_by_more_than_a_network(case: str, data: str) -> None:
     assert f"float action[{3 * learner.chunk}]" in source
 
 
+def test_arrays_share_room_when_their_time_is_over(tmp_path: Path) -> None:
+    """A chain of many layers needs room for a few, whatever its length."""
+    stack = []
+    for layers in (2, 12):
+        net = torch.nn.Sequential(*(m for _ in range(layers) for m in (torch.nn.Linear(64, 64), torch.nn.Tanh())))
+        trials = {"obs": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
+        inputs = {"obs": torch.from_numpy(trials["obs"][:2])}
+        thing = onnx.Exportable(net, inputs, (), "action", trials, lambda learner, given: np.empty(0), None, {})
+        source = c.convert(thing, {})
+        with torch.no_grad():
+            expected = net(torch.from_numpy(trials["obs"])).numpy()
+        np.testing.assert_allclose(c.execute(source, thing), expected, rtol=1e-5, atol=1e-6)
+        stack.append(int(re.search(r"stack: .([\d,]+) bytes", source)[1].replace(",", "")))  # type: ignore[index]
+    assert stack[0] == stack[1]
+    assert stack[0] < 5 * 64 * 4, "and none for transposed weights"
+
+
 def test_a_run_becomes_a_file(tmp_path: Path) -> None:
     """With normalised observations and a box of uneven bounds; called with what the environment returned."""
     folder, out = finished("ppo", "deploy_worlds:DeployUneven-v0", tmp_path / "run"), tmp_path / "policy.c"

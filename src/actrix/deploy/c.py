@@ -59,6 +59,7 @@ REDUCE = {  # first value, and each step
 }  # fmt: skip
 
 
+MOST_STACK = 4 << 20  # bytes of arrays: half of what a process has on most systems
 AS_ONNX = "export it as ONNX: give --out a name that ends in .onnx"
 
 
@@ -71,12 +72,13 @@ class Writer:
         self.constants: list[str] = []
         self.body: list[str] = []
         self.arrays: dict[str, tuple[str, int]] = {}  # C array -> type and length
+        self.known: dict[str, Tensor] = {}  # node -> its value, where that is a constant
 
     def constant(self, node: str, value: Tensor) -> None:
         name = f"w{len(self.constants)}"
         flat = ", ".join(literal(x, value.dtype) for x in value.reshape(-1).tolist()) or "0"
         self.constants.append(f"static const {TYPES[value.dtype]} {name}[{max(value.numel(), 1)}] = {{{flat}}};")
-        self.names[node], self.values[node] = name, value
+        self.names[node], self.values[node], self.known[node] = name, value, value
 
     def declare(self, node: str, value: Tensor) -> str:
         name = f"v{len(self.names)}"
@@ -84,9 +86,12 @@ class Writer:
         self.arrays[name] = (TYPES[value.dtype], max(value.numel(), 1))
         return name
 
-    def packed(self) -> list[str]:
-        """The function's body. An array whose last use is over gives its room to the next of its type, so that the
-        stack need not hold a policy that takes many steps."""
+    def packed(self) -> tuple[list[str], int]:
+        """The function's body, and the bytes of its arrays.
+
+        An array whose last use is over gives its room to the next of its type, so that the stack need not hold a policy
+        that takes many steps.
+        """
         named = [[name for name in re.findall(r"\bv\d+\b", line) if name in self.arrays] for line in self.body]
         last = {name: i for i, names in enumerate(named) for name in names}
         rooms: list[tuple[str, int]] = []
@@ -107,7 +112,9 @@ class Writer:
                     rooms.append((kind, length))
             free |= {room[name] for name in names if last[name] == i}
         declared = [f"{kind} v{r}[{length}];" for r, (kind, length) in enumerate(rooms)]
-        return declared + [re.sub(r"\bv\d+\b", lambda m: f"v{room[m[0]]}", line) for line in self.body]
+        bytes_of = {TYPES[t]: torch.empty(0, dtype=t).element_size() for t in TYPES}
+        stack = sum(bytes_of[kind] * length for kind, length in rooms)
+        return declared + [re.sub(r"\bv\d+\b", lambda m: f"v{room[m[0]]}", line) for line in self.body], stack
 
     def loop(self, size: int, line: str) -> None:
         self.body.append(f"for (int i = 0; i < {size}; i++) {line}")
@@ -134,6 +141,8 @@ class Writer:
         value = node.meta["val"]
         if name in SAME:
             self.names[node.name], self.values[node.name] = self.names[args[0].name], value
+            if args[0].name in self.known:
+                self.known[node.name] = self.known[args[0].name].reshape(value.shape)
             return
         special: Callable[..., None] | None = getattr(self, f"_{name.strip('_')}", None)
         if special is not None:
@@ -253,7 +262,11 @@ class Writer:
             start += size
 
     def _pick(self, node: Any, out: Tensor, x: Any, offset: int, strides: Sequence[int]) -> None:
-        name = self.declare(node if isinstance(node, str) else node.name, out)
+        whose = node if isinstance(node, str) else node.name
+        if x.name in self.known:  # (a transposed weight, say)
+            self.constant(whose, self.known[x.name].contiguous().as_strided(out.shape, strides, offset))
+            return
+        name = self.declare(whose, out)
         self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{offset} + {at('i', out.shape, strides)}];")
 
     def _index_select(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any) -> None:
@@ -466,9 +479,13 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
             parameters.append(f"{kind} {thing.output}[{out.numel()}]")
             writer.loop(out.numel(), f"{thing.output}[i] = {writer.names[value.name]}[i];")
             result = ", ".join(parameters)
+    lines, stack = writer.packed()
+    if stack > MOST_STACK:
+        raise ActrixError(f"this policy cannot be written as C: it would need {stack:,} bytes of stack", AS_ONNX)
+    about = {**about, "stack": f"{stack:,} bytes"}
     told = "\n".join(f" * {key}: {json.dumps(text)}" for key, text in about.items() if text is not None)
     told = told.replace("*/", "* /")
-    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in writer.packed())
+    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in lines)
     return (
         f"/* Written by actrix {actrix.__version__}. C99; link with -lm where the system asks for it.\n{told}\n */\n"
         f"#include <math.h>\n#include <stdint.h>\n\n{constants}\n\nvoid actrix_act({result})\n{{\n{body}\n}}\n"
