@@ -72,13 +72,18 @@ class Writer:
         self.constants: list[str] = []
         self.body: list[str] = []
         self.arrays: dict[str, tuple[str, int]] = {}  # C array -> type and length
+        self.written: dict[tuple[torch.dtype, bytes], str] = {}  # constant -> C array
         self.known: dict[str, Tensor] = {}  # node -> its value, where that is a constant
 
     def constant(self, node: str, value: Tensor) -> None:
-        name = f"w{len(self.constants)}"
+        self.values[node] = self.known[node] = value
+        content = (value.dtype, value.contiguous().numpy().tobytes())
+        if content in self.written:  # the same at every step of a policy that takes several
+            self.names[node] = self.written[content]
+            return
+        name = self.names[node] = self.written[content] = f"w{len(self.constants)}"
         flat = ", ".join(literal(x, value.dtype) for x in value.reshape(-1).tolist()) or "0"
         self.constants.append(f"static const {TYPES[value.dtype]} {name}[{max(value.numel(), 1)}] = {{{flat}}};")
-        self.names[node], self.values[node], self.known[node] = name, value, value
 
     def declare(self, node: str, value: Tensor) -> str:
         name = f"v{len(self.names)}"
