@@ -115,16 +115,15 @@ def test_truncation_bootstraps_and_termination_does_not() -> None:
     for truncated in (~flags, torch.ones_like(flags)):  # termination wins where a step is both
         advantage, target = credit.gae(*args, flags, truncated, 0.5, 0.9)
         assert advantage[:, 0].tolist() == target[:, 0].tolist() == [1.0, 1.0 + 0.5e6]
-        assert credit.n_step(args[0], args[2], flags, truncated, 0.5)[:, 0].tolist() == [1.0, 1.0 + 0.5e6]
     one_step = credit.bootstrap(args[0][:, 0], flags[:, 0], torch.tensor([torch.inf, 1e6]), 0.5)
     assert one_step.tolist() == [1.0, 1.0 + 0.5e6]  # and not even an infinite value leaks past a termination
 
 
-def test_n_step_agrees_with_brute_force() -> None:
+def test_gae_with_decay_one_is_the_n_step_return() -> None:
     for seed in range(12):
         data = draw(seed)
-        del data["action_mask"], data["value"]
-        got = credit.n_step(**data, discount=0.97)
+        del data["action_mask"]
+        _, got = credit.gae(**data, discount=0.97, decay=1.0)
         rows, time = got.shape
         for b in range(rows):
             for t in range(time):
@@ -138,14 +137,6 @@ def test_n_step_agrees_with_brute_force() -> None:
                         total += weight * float(data["next_value"][b, u])
                         break
                 assert math.isclose(float(got[b, t]), total, rel_tol=1e-10, abs_tol=1e-10)
-
-
-def test_gae_with_decay_one_is_the_n_step_return() -> None:
-    data = draw(0)
-    del data["action_mask"]
-    _, target = credit.gae(**data, discount=0.97, decay=1.0)
-    del data["value"]
-    torch.testing.assert_close(target, credit.n_step(**data, discount=0.97))
 
 
 GROUP = torch.tensor([0, 1, 0, 1, 0, 1, 2])

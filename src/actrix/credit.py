@@ -69,18 +69,6 @@ def gae(
     return advantage, torch.where(acts, advantage + value, value)
 
 
-@torch.no_grad()
-def n_step(reward: Tensor, next_value: Tensor, terminated: Tensor, truncated: Tensor, discount: float) -> Tensor:
-    """Discounted return to the end of the row, bootstrapped where it is cut. All [B, T] -> [B, T]."""
-    target = torch.zeros_like(reward)
-    running = next_value[:, -1]
-    for t in reversed(range(reward.shape[1])):
-        running = torch.where(truncated[:, t], next_value[:, t], running)
-        running = reward[:, t] + discount * torch.where(terminated[:, t], 0.0, running)
-        target[:, t] = running
-    return target
-
-
 def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, discount: float) -> np.ndarray:
     """Discounted sum of rewards from each row to the end of its episode: [N] rows of episodes in order -> [N] float32.
 

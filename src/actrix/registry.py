@@ -24,6 +24,31 @@ from actrix.outside import import_outside, look_here
 SYSTEMS = Path(__file__).parent / "systems"
 RESULTS = Path(__file__).parent / "claims" / "results"
 T = TypeVar("T", bound=type)
+V = TypeVar("V")
+
+
+class Settings:
+    """Base of fields that the configurations of several systems share.
+
+    `class Sampled(Settings, before="temperature")` states fields and their comments. A `Config` that derives from it
+    is a dataclass of these and of its own, which come before the named one (at the end, where none is named); a field
+    that is stated again keeps its place.
+    """
+
+    _before = ""
+
+    def __init_subclass__(cls, before: str = "") -> None:
+        super().__init_subclass__()
+        base, own = vars(cls.__mro__[1]), vars(cls).get("__annotations__", {})
+        cls.__annotations__ = arranged(base.get("__annotations__", {}), base["_before"], own)
+        cls._before = before
+
+
+def arranged(inherited: dict[str, V], before: str, own: dict[str, V]) -> dict[str, V]:
+    """The fields of a class by name, in the order that `Settings` describes."""
+    names, new = list(inherited), [name for name in own if name not in inherited]
+    cut = names.index(before) if before in names else len(names)
+    return {name: (own if name in own else inherited)[name] for name in [*names[:cut], *new, *names[cut:]]}
 
 
 @dataclass(frozen=True)
@@ -107,14 +132,9 @@ def read_entry(path: Path, module: str | None = None) -> Entry | None:
         return None
     tree = ast.parse(source)
     title, _, text = (ast.get_docstring(tree) or "").partition("\n")
-    fields: tuple[Field, ...] = ()
     call: ast.Call | None = None
     for node in tree.body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        if node.name == "Config":
-            fields = tuple(read_fields(node, source.splitlines()))
-        for decorator in node.decorator_list:
+        for decorator in getattr(node, "decorator_list", ()):
             if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "system":
                 call = decorator
     if call is None:
@@ -122,21 +142,46 @@ def read_entry(path: Path, module: str | None = None) -> Entry | None:
     named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
     slug = ast.literal_eval(call.args[0])
     module = module or f"actrix.systems.{path.parent.name}.{path.stem}"
+    fields = tuple(read_fields("Config", tree, source.splitlines(), module)[0].values())
     return Entry(
         slug, named["family"], named["paper"], named["acts"], title.strip(), text.strip(), module, path, fields
     )
 
 
-def read_fields(node: ast.ClassDef, lines: list[str]) -> list[Field]:
-    """Fields of a config class; the comment behind each is its meaning."""
-    found = []
-    for item in node.body:
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
-            line = lines[(item.end_lineno or item.lineno) - 1]
-            _, _, meaning = line[item.end_col_offset or 0 :].partition("#")
-            default = ast.unparse(item.value) if item.value else "required"
-            found.append(Field(item.target.id, ast.unparse(item.annotation), default, meaning.strip()))
+def read_fields(name: str, tree: ast.Module, lines: list[str], module: str) -> tuple[dict[str, Field], str]:
+    """The fields of a module's class by name, inherited ones included, and before which one a class that derives from
+    it has its own (see `Settings`). The comment behind a field is its meaning."""
+    found: tuple[dict[str, Field], str] = {}, ""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            for alias in (a for a in node.names if name == (a.asname or a.name)):
+                found = read_imported(alias.name, "." * node.level + (node.module or ""), module.rpartition(".")[0])
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            for base in node.bases[:1]:
+                found = read_fields(ast.unparse(base), tree, lines, module)
+            own = dict(read_field(n, lines) for n in node.body if isinstance(n, ast.AnnAssign))
+            before = [ast.literal_eval(k.value) for k in node.keywords if k.arg == "before"]
+            found = arranged(*found, own), "".join(before)
     return found
+
+
+@cache
+def read_imported(name: str, module: str, package: str) -> tuple[dict[str, Field], str]:
+    """The same of a class of another module, which is not imported."""
+    try:
+        source = Path(importlib.util.find_spec(module, package).origin).read_text()  # type: ignore[union-attr, arg-type]
+        module = importlib.util.resolve_name(module, package)
+        return read_fields(name, ast.parse(source), source.splitlines(), module)
+    except (ImportError, ValueError, AttributeError, TypeError, OSError, SyntaxError):  # no source to read
+        return {}, ""
+
+
+def read_field(node: ast.AnnAssign, lines: list[str]) -> tuple[str, Field]:
+    """A field by its name."""
+    name, default = ast.unparse(node.target), ast.unparse(node.value) if node.value else "required"
+    line = lines[(node.end_lineno or node.lineno) - 1]
+    _, _, meaning = line[node.end_col_offset or 0 :].partition("#")
+    return name, Field(name, ast.unparse(node.annotation), default, meaning.strip())
 
 
 def find(slug: str) -> Entry:

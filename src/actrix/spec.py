@@ -123,15 +123,6 @@ class Spec:
         found = {"obs": [p.__dict__ for p in self.obs], "action": action, "obs_dtype": self.obs_dtype}
         return {**found, "descriptor": self.descriptor} if self.descriptor else found
 
-    @staticmethod
-    def from_json(data: dict[str, Any]) -> Spec:
-        parts = tuple(Part(**{**p, "shape": tuple(p["shape"])}) for p in data["obs"])
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data["action"].items() if k != "kind"
-        }
-        action = Box(**fields) if data["action"]["kind"] == "box" else Choices(**fields)
-        return Spec(parts, action, data["obs_dtype"], descriptor=data.get("descriptor", 0))
-
 
 def vector_spec(obs_size: int, action: Box | Choices | int, descriptor: int = 0) -> Spec:
     """A spec for a plain observation vector; an integer action is that many numbers in [-1, 1]."""

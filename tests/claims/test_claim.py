@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import json
 import math
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -390,6 +393,38 @@ def test_a_training_arm_gives_the_final_score() -> None:
     assert trained("sac", longer, measure=lambda run: float(sum(step for step, _, _ in run.episodes)))(0) == 600
     with pytest.raises(ActrixError, match="warmpu"):
         trained("sac", {"env": "Pendulum-v1", "steps": 10, "warmpu": 5})(0)
+
+
+@pytest.mark.parametrize(
+    ("slug", "settings"),
+    [
+        ("sac", {"env": "Pendulum-v1", "steps": 12, "warmup": 10, "hidden": (8,), "batch": 4}),
+        ("ppo", {"env": "Pendulum-v1", "steps": 16, "horizon": 8, "hidden": (8,)}),
+        ("shac", {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 16, "horizon": 4, "envs": 2, "hidden": (8,)}),
+        ("map-elites", {"env": "actrix.envs.plane:Omni-v0", "steps": 1, "cells": 4, "offspring": 1, "hidden": (4,)}),
+        ("pga-map-elites", {"env": "actrix.envs.plane:Omni-v0", "steps": 1, "cells": 4, "offspring": 2, "climbers": 1,
+                            "critic_steps": 1, "climb_steps": 1, "hidden": (4,), "critic_hidden": (4,)}),
+        ("egpo", {"task": "countdown", "steps": 1, "model": "micro", "prompts": 1, "group": 2, "warm_steps": 1}),
+        ("archer", {"task": "twentyq", "steps": 1, "model": "micro", "prompts": 1, "warm_steps": 1}),
+    ],
+)  # fmt: skip
+def test_nothing_is_left_of_a_run(slug: str, settings: dict[str, Any]) -> None:
+    """One process makes many runs: what a run held goes at its end, without waiting for the collector of cycles."""
+    held: list[weakref.ref[Any]] = []
+
+    def look(run: claims.Training) -> float:
+        trainer = run.trainer
+        held.extend(weakref.ref(x) for x in (run, trainer, trainer.feed, trainer.learner, trainer.engine))
+        return 0.0
+
+    gc.collect()
+    gc.disable()
+    try:
+        trained(slug, settings, {"eval_episodes": 1}, measure=look)(0)
+        assert [type(x).__name__ for ref in held if (x := ref()) is not None] == []
+    finally:
+        gc.enable()
+    assert held
 
 
 def test_unknown_and_unwritten_claims() -> None:

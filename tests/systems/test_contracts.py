@@ -19,7 +19,7 @@ from actrix.errors import ActrixError
 from actrix.nets.boosted import Slice
 from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
-from actrix.run.feeds import RolloutFeed, flatten
+from actrix.run.feeds import PathFeed, RolloutFeed, flatten
 from actrix.run.learner import Learner
 from actrix.run.offline import DatasetFeed
 from actrix.run.trainer import RunOptions, Trainer
@@ -85,7 +85,9 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
             logp = likelihood(learner, obs, action, mask, condition)
         logp += 0.1 * torch.randn_like(logp)
         acted = torch.rand(shape) < 0.9
-        return Steps(obs, action, logp, reward, terminated, truncated, acted, next_obs, mask, condition)
+        slope = torch.randn(*shape, spec.action_size) if issubclass(learner.feed, PathFeed) else None
+        flags = (terminated, truncated, acted)
+        return Steps(obs, action, logp, reward, *flags, next_obs, mask, condition, slope=slope)
 
 
 def likelihood(learner: Learner, obs: Tensor, action: Tensor, mask: Any, condition: Any) -> Tensor:
@@ -251,7 +253,7 @@ def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, ki
     here = learner.prepare(steps).target
     there = learner.prepare(dataclasses.replace(steps, next_obs=steps.next_obs + 1)).target
     assert torch.equal((here == there)[:, 0], TERMINATED)
-    make_constant(learner.critic, HUGE)
+    make_constant(learner, HUGE)
     expected = steps.reward + learner.config.discount * HUGE * ~flags["terminated"]
     # (A + V passes through HUGE and back, which costs it digits)
     torch.testing.assert_close(learner.prepare(steps).target, expected, rtol=1e-6, atol=0.1)

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from test_contracts import SPECS, batch_of, build
@@ -144,6 +146,36 @@ def test_resumed_runs_end_with_the_same_bits(slug: str, tmp_path: Path) -> None:
     for key, value in whole.learner.state().items():
         assert torch.equal(value, state[key]), key
     assert whole.feed.progress.updates == resumed.feed.progress.updates == round((240 - 30 + 3) * 0.3 - 0.5)
+
+
+class Steady(gym.Env[np.ndarray, np.ndarray]):
+    """Pays 1 at every step, for ever."""
+
+    observation_space = action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("slug", ["flashsac", "ppo", "gbrl"])
+def test_the_scale_of_rewards_starts_anew_at_a_barrier(slug: str) -> None:
+    """Environments do, at every checkpoint: the last return is of the 20 steps since, not of all 60."""
+    gym.register("Steady-v0", entry_point=Steady) if "Steady-v0" not in gym.registry else None
+    entry = registry.load(slug)
+    small = {"warmup": 100, "horizon": 10, "envs": 1, "discount": 0.9, "epochs": 1, "scale_reward": True}
+    config = entry.config(**{k: v for k, v in small.items() if k in config_fields(entry.config)})
+    options = RunOptions(env="Steady-v0", steps=60, checkpoint_every=20, eval_every=100, compile="no", threads=1)
+    trainer = Trainer.start(slug, options, config)
+    trainer.regime.judged = False  # its episodes never end
+    list(trainer)
+    trainer.close()
+    scaler = trainer.learner.scaler
+    assert scaler is not None
+    assert scaler.running.tolist() == pytest.approx([0.9 * (1 - 0.9**20) / (1 - 0.9)])
 
 
 def config_fields(config: type) -> set[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from actrix.data.formats import write_flat
+from actrix.envs.flow import Moved
 from actrix.envs.make import make_env
 from actrix.run.collect import record
 
@@ -66,6 +69,9 @@ class Small(gym.Env):
         self.t = 0
         return self._see()
 
+    def flow(self, n: int, compile: bool) -> SmallFlow:
+        return SmallFlow(n, self.action_space.shape[0], self.image)
+
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
         if self.masked:
@@ -75,6 +81,37 @@ class Small(gym.Env):
         self.t += 1
         obs, info = self._see()
         return obs, float(np.sum(action)), bool(self.np_random.random() < 0.1), self.t >= LENGTH, info
+
+
+class SmallFlow:
+    """The same in tensors, but that an action shows in the next observation (of vectors)."""
+
+    def __init__(self, n: int, actions: int, image: bool) -> None:
+        self.n, self.image, self.shape = n, image, (n, 8 * 8 * 3 if image else 3)
+        self.mix = torch.ones(actions, self.shape[1]) / 10
+
+    def _draw(self) -> torch.Tensor:
+        draw = torch.randint(256, self.shape, generator=self.random) if self.image else None
+        return torch.randn(self.shape, generator=self.random) if draw is None else draw.to(torch.uint8)
+
+    def reset(self, seeds: Sequence[int]) -> torch.Tensor:
+        self.random = torch.Generator().manual_seed(sum(seeds))
+        self.t, self.obs = torch.zeros(self.n), self._draw()
+        return self.obs
+
+    def step(self, action: torch.Tensor) -> Moved:
+        self.t = self.t + 1
+        reached = self._draw() if self.image else self._draw() + action @ self.mix
+        terminated = torch.rand(self.n, generator=self.random) < 0.1
+        truncated = (self.t >= LENGTH) & ~terminated
+        ended = terminated | truncated
+        self.t = torch.where(ended, 0, self.t)
+        self.obs = torch.where(ended[:, None], self._draw(), reached)
+        return Moved(self.obs, reached, action.sum(-1), terminated, truncated)
+
+    def cut(self) -> torch.Tensor:
+        self.obs = self.obs.detach()
+        return self.obs
 
 
 @cache

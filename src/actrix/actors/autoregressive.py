@@ -110,7 +110,3 @@ class Autoregressive(Actor):
         else:
             found = self.sample(rows)[0]
         return found.unflatten(0, (-1, count))
-
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()

@@ -63,9 +63,14 @@ class Actor(nn.Module):
         """
         return None
 
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
-        """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Log-probability (density) [...] of canonical actions [..., A], by an actor that knows it."""
         raise NotImplementedError
+
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Weighted supervised loss towards `action`; the one kind of improvement every actor supports."""
+        logp = self.log_prob(obs, action)
+        return -(logp if weight is None else logp * weight).mean()
 
     def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
         """`count` proposals for every row, in [-1, 1]: [B, D] -> [B, count, A]. Mode "mean" has the same noise at every

@@ -91,7 +91,3 @@ class Categorical(Actor):
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.evaluate(obs, action)[0]
-
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()

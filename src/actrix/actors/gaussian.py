@@ -72,10 +72,6 @@ class SquashedGaussian(Actor):
             return Action(torch.tanh(self.distribution(obs)[0]))
         return Action(*self.sample(obs))
 
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()
-
 
 class UnitGaussian(SquashedGaussian):
     """A squashed Gaussian on a network of unit norm (`nets.unit`), whose noise is held for a while in exploration.
@@ -162,6 +158,12 @@ class Gaussian(Actor):
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
         return self.judge(self.net(self.encoder(obs)), action)
 
+    def again(self, obs: Tensor, action: Tensor) -> Tensor:
+        """A sample of this policy [..., A] as a function of its parameters, the noise that made it held fixed."""
+        mean = self(obs)
+        noise = ((action - mean) * (-self.log_std).exp()).detach()
+        return mean + self.log_std.exp() * noise
+
     def judge(self, output: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`evaluate` from what the net says of the observations."""
         mean = self._mean(output)
@@ -171,7 +173,3 @@ class Gaussian(Actor):
 
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.evaluate(obs, action)[0]
-
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.log_prob(obs, action)
-        return -(logp if weight is None else logp * weight).mean()

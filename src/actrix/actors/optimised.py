@@ -92,5 +92,5 @@ class Optimised(Actor):
         """The best of fresh proposals."""
         return Action(self.choose(*self.improve(obs), "mean")), memory
 
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Any:
+    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
         return self.base.imitate(obs, action, weight)

@@ -47,9 +47,8 @@ class TeamActor(Actor):
         logp = self.logps(obs, action, mask, condition)
         return picked(logp, action), -expect(logp, logp)
 
-    def imitate(self, obs: Tensor, action: Tensor, weight: Tensor | None = None) -> Tensor:
-        logp = self.evaluate(obs, action, None, self.condition(obs))[0].sum(-1)
-        return -(logp if weight is None else logp * weight).mean()
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.evaluate(obs, action, None, self.condition(obs))[0].sum(-1)
 
 
 class IndependentTeam(TeamActor):

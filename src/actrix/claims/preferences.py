@@ -93,11 +93,6 @@ def last_gap(kl: Any, gap: Any) -> float:
     return float(gap[-1])
 
 
-def last_kl(kl: Any, gap: Any) -> float:
-    """KL(solution || policy) at the end, nats."""
-    return float(kl[-1])
-
-
 def mean_gap_of_last_tenth(kl: Any, gap: Any) -> float:
     """Mean duality gap over the last tenth of the rounds."""
     return float(gap[-max(1, len(gap) // 10) :].mean())
@@ -111,8 +106,8 @@ def slope(kl: Any, gap: Any) -> float:
     return float(np.polyfit(np.arange(len(kept)), np.log(kept), 1)[0])
 
 
-def shares(run: Training, model: Any = None, prompts: int = 64, copies: int = 16) -> Any:
-    """Shares [3] of the styles among the styled answers of the run's policy (or another model) to test prompts."""
+def shares(run: Training, prompts: int = 64, copies: int = 16) -> Any:
+    """Shares [3] of the styles among the styled answers of the run's policy to test prompts."""
     import numpy as np
 
     from actrix.language.sampler import Sampling
@@ -122,7 +117,7 @@ def shares(run: Training, model: Any = None, prompts: int = 64, copies: int = 16
     learner: Any = trainer.learner
     task = trainer.feed.task  # type: ignore[attr-defined]
     encoded = [task.tokenizer.encode(p.text) for p in task.prompts("test", prompts, 0)]
-    samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=copies), trainer.options.seed, model)
+    samples = learner.speak(encoded, Sampling(max_new=task.max_new, n=copies), trainer.options.seed)
     count = np.zeros(3)
     for text in spoken(task, samples):
         style = task.style(text)
@@ -136,20 +131,3 @@ def from_even(run: Training) -> float:
     import numpy as np
 
     return float(np.abs(shares(run) - 1 / 3).sum() / 2)
-
-
-def from_solution(run: Training) -> float:
-    """Total variation distance of the policy's styles from the solution of the game with its reference's styles."""
-    import numpy as np
-
-    from actrix.evaluate import games
-    from actrix.language.tasks.styles import WINS
-
-    learner: Any = run.trainer.learner
-    config = learner.config
-    lose = 1 - WINS
-    matrix = np.array([[0.5, WINS, lose], [lose, 0.5, WINS], [WINS, lose, 0.5]])
-    reference = np.log(np.maximum(shares(run, learner.reference.copy), 1e-3))
-    beta = config.tau if hasattr(config, "tau") else config.beta
-    target = np.exp(games.nash(matrix, games.normalise(reference), beta))
-    return float(np.abs(shares(run) - target).sum() / 2)

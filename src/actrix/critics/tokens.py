@@ -24,11 +24,8 @@ class Reader(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
 
-class TokenValue(nn.Module):
-    """V(prefix) [B, L] of right-padded rows: column t values what stands before token t; column 0 is 0.
-
-    `reader` is a network of its own (not the actor's); the head starts at 0.
-    """
+class TextCritic(nn.Module):
+    """Base of critics with a reader, which is a network of its own (not the actor's)."""
 
     reader: Reader
 
@@ -37,14 +34,24 @@ class TokenValue(nn.Module):
         if not reader.width:
             raise ActrixError("this model has no state that a value head could read", "use --model micro", misuse=True)
         self.reader = reader
-        self.head = Linear(reader.width, 1, gain=0.0)
-
-    def forward(self, tokens_BL: Tensor) -> Tensor:
-        hidden = self.reader.hidden(tokens_BL)[:, :-1]
-        return F.pad(self.head(hidden)[..., 0], (1, 0))
 
     @torch.no_grad()
     def copy(self, module: nn.Module) -> None:
         """Take the reader's weights from a module of the same shape."""
         for mine, theirs in zip(self.reader.parameters(), module.parameters()):
             mine.copy_(theirs)
+
+
+class TokenValue(TextCritic):
+    """V(prefix) [B, L] of right-padded rows: column t values what stands before token t; column 0 is 0.
+
+    The head starts at 0.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self.head = Linear(reader.width, 1, gain=0.0)
+
+    def forward(self, tokens_BL: Tensor) -> Tensor:
+        hidden = self.reader.hidden(tokens_BL)[:, :-1]
+        return F.pad(self.head(hidden)[..., 0], (1, 0))

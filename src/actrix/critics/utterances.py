@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from actrix.critics.tokens import Reader
+from actrix.critics.tokens import Reader, TextCritic
 from actrix.critics.values import Value
-from actrix.errors import ActrixError
 from actrix.nets.mlp import MLP
 
 
-class UtteranceCritic(nn.Module):
+class UtteranceCritic(TextCritic):
     """Q(s, a) and V(s), E of each, of a state of text s and an utterance a.
 
     One reader for all (it must read from left to right): V is read off at the last token of s, Q at that of a.
     """
 
-    reader: Reader
-
     def __init__(self, reader: Reader, members: int = 2) -> None:
-        super().__init__()
-        if not reader.width:
-            raise ActrixError("this model has no state that a value head could read", "use --model micro", misuse=True)
-        self.reader = reader
+        super().__init__(reader)
         self.q = MLP(reader.width, (reader.width,), 1, members=members)
         self.v = MLP(reader.width, (reader.width,), 1, members=members)
 
@@ -32,9 +26,3 @@ class UtteranceCritic(nn.Module):
         hidden, row = self.reader.hidden(tokens_BL), torch.arange(len(tokens_BL), device=tokens_BL.device)
         q, v = self.q(hidden[row, stop_B - 1]), self.v(hidden[row, start_B - 1])
         return Value(q[..., 0]), Value(v[..., 0])
-
-    @torch.no_grad()
-    def copy(self, module: nn.Module) -> None:
-        """Take the reader's weights from a module of the same shape."""
-        for mine, theirs in zip(self.reader.parameters(), module.parameters()):
-            mine.copy_(theirs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from actrix.credit import gae
+from actrix.data.batches import Steps
 from actrix.nets.encoder import Encoder
 from actrix.nets.mlp import MLP, Linear
 from actrix.spec import Choices, Spec
@@ -115,6 +117,17 @@ class StateValue(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]
+
+    @torch.no_grad()
+    def credit(self, steps: Steps, discount: float, decay: float, reward: Tensor | None = None) -> Steps:
+        """A rollout with advantages and targets by these values (see `credit.gae`), from its own rewards or others."""
+        assert steps.next_obs is not None
+        value, next_value = self(torch.stack((steps.obs, steps.next_obs)))
+        advantage, target = gae(
+            steps.reward if reward is None else reward, value, next_value, steps.terminated, steps.truncated,
+            discount, decay, steps.action_mask,
+        )  # fmt: skip
+        return replace(steps, advantage=advantage, target=target)
 
 
 class ScaledValue(StateValue):

@@ -30,11 +30,16 @@ class Ring:
     def __init__(
         self, layout: dict[str, tuple[tuple[int, ...], Any]], capacity: int, folder: Path | None = None, slack: int = 0
     ) -> None:
-        self.capacity, self.rows, self.total = capacity, capacity + slack, 0
-        self._arrays = {name: self._column(name, shape, dtype, folder) for name, (shape, dtype) in layout.items()}
+        self._layout, self._folder, self._slack, self.total = layout, folder, slack, 0
+        self._open(capacity)
+
+    def _open(self, capacity: int) -> None:
+        self.capacity, self.rows = capacity, capacity + self._slack
+        self._arrays = {name: self._column(name, *kind) for name, kind in self._layout.items()}
         self._tensors = {name: torch.from_numpy(array) for name, array in self._arrays.items()}
 
-    def _column(self, name: str, shape: tuple[int, ...], dtype: Any, folder: Path | None) -> np.ndarray:
+    def _column(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        folder = self._folder
         if folder is None:
             return np.zeros((self.rows, *shape), dtype)
         path, size = folder / f"{name}.bin", self.rows * int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize
@@ -97,7 +102,12 @@ class Ring:
         return {"total": self.total, "capacity": self.capacity, "rows": self.rows, "checksums": sums}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up the window that `state` describes; the rows must still be in the folder."""
+        """Take up the window that `state` describes; the rows must still be in the folder.
+
+        The larger capacity counts: a shortened budget does not shrink it, an extended one may let it grow.
+        """
+        if state["capacity"] > self.capacity:
+            self._open(int(state["capacity"]))
         self.total = int(state["total"])
         if self.rows != state["rows"] and self.total > min(self.rows, state["rows"]):
             raise ActrixError(

@@ -68,6 +68,7 @@ class ProcessWorlds(Worlds):
         descriptor_space = getattr(probe.unwrapped, "descriptor_space", None)
         super().__init__(name, len(makers), probe.observation_space, probe.action_space, descriptor_space)
         self.reward_at = getattr(probe.unwrapped, "reward_at", None)
+        self.flow = getattr(probe.unwrapped, "flow", None)
         with contextlib.suppress(Exception):
             probe.close()
         self.timeout = timeout

@@ -37,6 +37,7 @@ from torch import Tensor
 
 from actrix.data.batches import Transitions
 from actrix.envs import draws
+from actrix.envs.flow import Moved
 
 GRAVITY = 9.81  # m/s^2
 DT = 0.01  # s
@@ -201,6 +202,34 @@ def simulate(state: Tensor, action: Tensor, constants: Tensor) -> tuple[Tensor, 
     return torch.stack(rows), *outcome(rows, told)
 
 
+def kinematics(state: Tensor) -> Tensor:
+    """Position, rotation matrix, velocity, angular velocity without noise: state [17, N] -> [18, N]."""
+    turn = torch.stack(rotation(state[ATTITUDE].unbind(0)))
+    return torch.cat((state[POSITION], turn, state[VELOCITY], state[SPIN]))
+
+
+def observe(state: Tensor, constants: Tensor, key: Tensor, clock: Tensor, ranges: Ranges) -> tuple[Tensor, Tensor]:
+    """What an actor sees of a state [N, 18], with noise, and what only a critic may see [N, 31]."""
+    seen = kinematics(state)
+    noise = draws.normal(key, clock + 2, 18) * torch.tensor(NOISE, device=key.device)[:, None]
+    scale = torch.tensor([ranges.mass, ranges.thrust, ranges.lag], device=key.device).clamp(min=1e-9)
+    hidden = torch.cat(
+        (
+            seen,
+            constants[FORCE] / max(ranges.force, 1e-9),
+            constants[TORQUE] / max(ranges.torque, 1e-9),
+            spoken(state),
+            (constants[:3] - 1.0) / scale[:, None],
+        )
+    )
+    return (seen + noise).T, hidden.T
+
+
+def spoken(state: Tensor) -> Tensor:
+    """The actions under which the rotors would go on turning as they do: [17, N] -> [4, N]."""
+    return state[RPM] * (2.0 / MAX_RPM) - 1.0
+
+
 def begin(key: Tensor, ranges: Ranges) -> tuple[Tensor, Tensor]:
     """First state [17, N] and constants [9, N] of the episodes with these keys [N]."""
     u = draws.uniform(key, 0, 20)
@@ -323,25 +352,11 @@ class Quadrotors:
 
     def kinematics(self) -> Tensor:
         """Position, rotation matrix, velocity, angular velocity without noise: [18, N]."""
-        s = self.state
-        return torch.cat((s[POSITION], torch.stack(rotation(s[ATTITUDE].unbind(0))), s[VELOCITY], s[SPIN]))
+        return kinematics(self.state)
 
     def observe(self) -> tuple[Tensor, Tensor]:
         """What an actor sees of the state [N, 18], with noise, and what only a critic may see [N, 31]."""
-        seen, c, r = self.kinematics(), self.constants, self.ranges
-        noise = draws.normal(self.key, self.clock + 2, 18)
-        noise *= torch.tensor(NOISE, device=noise.device)[:, None]
-        scale = torch.tensor([r.mass, r.thrust, r.lag], device=c.device).clamp(min=1e-9)
-        hidden = torch.cat(
-            (
-                seen,
-                c[FORCE] / max(r.force, 1e-9),
-                c[TORQUE] / max(r.torque, 1e-9),
-                self.state[RPM] * (2.0 / MAX_RPM) - 1.0,
-                (c[:3] - 1.0) / scale[:, None],
-            )
-        )
-        return (seen + noise).T, hidden.T
+        return observe(self.state, self.constants, self.key, self.clock, self.ranges)
 
 
 def reward_at(stage: int) -> Callable[[Transitions], Tensor]:
@@ -389,8 +404,7 @@ class HoverVector(VectorEnv):
             else:
                 fleet.restart(at)
         # as if the rotors had been told all along what they do
-        told = (fleet.state[RPM, at] * (2.0 / MAX_RPM) - 1.0).T
-        self.past[at] = told.repeat(1, self.history)
+        self.past[at] = spoken(fleet.state[:, at]).T.repeat(1, self.history)
         return self._see(), {}
 
     def step(self, actions: Any) -> tuple[dict[str, Any], Any, Any, Any, dict]:
@@ -400,6 +414,10 @@ class HoverVector(VectorEnv):
             self.past = torch.cat((self.past[:, 4:], action), 1)
         return self._see(), found.numpy(), terminated.numpy(), truncated.numpy(), {}
 
+    def flow(self, n: int, compile: bool = False) -> HoverFlow:
+        """N of them whose steps let gradients through; see `envs.flow`."""
+        return HoverFlow(n, self.history, self.fleet.ranges, compile)
+
     def _see(self) -> dict[str, Any]:
         seen, hidden = self.fleet.observe()
         obs = {"history": self.past.numpy().copy()} if self.history else {}  # `past` is written to in place
@@ -407,6 +425,84 @@ class HoverVector(VectorEnv):
 
     def close(self, **kwargs: Any) -> None:
         pass
+
+
+Starts = tuple[Tensor, Tensor, Tensor]  # state [17, N], constants [9, N] and canonical row [N, D]
+
+
+def leg(
+    state: Tensor,
+    constants: Tensor,
+    key: Tensor,
+    clock: Tensor,
+    past: Tensor,
+    starts: Starts,
+    action: Tensor,
+    ranges: Ranges,
+) -> tuple[Tensor, ...]:
+    """A step of the task for actions [N, 4], after which those that ended stand at their start: state, constants, key,
+    clock, row to act on next [N, D], row of the successor [N, D], reward, terminated, truncated [N].
+
+    past: what was done before, [N, 4 history].
+    """
+    action = action.clamp(-1.0, 1.0)
+    after, found, terminated = simulate(state, action.T, constants)
+    truncated = (clock >= LIMIT - 1) & ~terminated
+    ended, clock = terminated | truncated, clock + 1
+    done = (past[:, 4:], action) if past.shape[1] else (past,)
+    successor = torch.cat((*done, *observe(after, constants, key, clock, ranges)), 1)
+    return (
+        torch.where(ended, starts[0], after),
+        torch.where(ended, starts[1], constants),
+        torch.where(ended, draws.following(key), key),
+        torch.where(ended, 0, clock),
+        torch.where(ended[:, None], starts[2], successor),
+        successor,
+        found,
+        terminated,
+        truncated,
+    )
+
+
+class HoverFlow:
+    """N times `Hover` whose steps let gradients through; see `envs.flow`. `compile` makes one loop of a step, and one
+    of its gradient (up to a minute the first time)."""
+
+    def __init__(self, n: int, history: int, ranges: Ranges, compile: bool = False) -> None:
+        self.n, self.ranges, self.past = n, ranges, 4 * history
+        self._leg: Callable[..., tuple[Tensor, ...]] = leg
+        if compile:
+            self._leg = torch.compile(leg, fullgraph=True, dynamic=False)
+        self._patience = shortest(ranges)
+
+    def _starts(self, key: Tensor) -> Starts:
+        """The starts of the episodes with these keys [N], at rest as if rotors had been told all along what they do."""
+        state, constants = begin(key, self.ranges)
+        told = spoken(state).T.repeat(1, self.past // 4)
+        seen = observe(state, constants, key, torch.zeros_like(key), self.ranges)
+        return state, constants, torch.cat((told, *seen), 1)
+
+    def reset(self, seeds: Sequence[int]) -> Tensor:
+        self.key = draws.mix(torch.tensor([int(s) for s in seeds]))
+        self.clock = torch.zeros(self.n, dtype=torch.int64)
+        self.state, self.constants, self.row = self._starts(self.key)
+        self._since = self._patience
+        return self.row
+
+    def step(self, action: Tensor) -> Moved:
+        if self._since == self._patience:  # nobody ends twice in so few steps
+            with torch.no_grad():
+                self._next, self._since = self._starts(draws.following(self.key)), 0
+        self._since += 1
+        self.state, self.constants, self.key, self.clock, self.row, after, *told = self._leg(
+            self.state, self.constants, self.key, self.clock, self.row[:, : self.past], self._next, action, self.ranges
+        )
+        return Moved(self.row, after, *told)
+
+    def cut(self) -> Tensor:
+        # leaves that want a gradient: every step then has the same graph
+        self.state, self.row = (x.detach().requires_grad_() for x in (self.state, self.row))
+        return self.row
 
 
 class Hover(gym.Env):
@@ -425,6 +521,10 @@ class Hover(gym.Env):
         super().reset(seed=seed)
         obs, _ = self.alone.reset(seed=seed)
         return {name: value[0].copy() for name, value in obs.items()}, {}
+
+    def flow(self, n: int, compile: bool = False) -> HoverFlow:
+        """N of them whose steps let gradients through; see `envs.flow`."""
+        return self.alone.flow(n, compile)
 
     def place(self) -> np.ndarray:
         """Where it is [3], in m; the goal is the origin."""

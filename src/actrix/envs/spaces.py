@@ -256,9 +256,3 @@ class Maps:
             return rows, 0
         outside = int((np.abs(rows) > 1.0 + 1e-4).any(1).sum())
         return rows.clip(-1.0, 1.0), outside
-
-
-def spec_of(observation_space: gym.Space, action_space: gym.Space) -> Spec:
-    """The canonical spec of an environment's spaces."""
-    obs = ObsMap(observation_space)
-    return Spec(obs.parts, ActionMap(action_space).spec, obs.dtype.name)

@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from actrix.envs.flow import Flow
 from actrix.envs.spaces import ActionMap, ObsMap
 from actrix.envs.watchdog import INTACT, WATCHDOG
 from actrix.errors import ActrixError, brief
@@ -66,6 +67,8 @@ class Worlds:
         self.returns, self.lengths = np.zeros(n), np.zeros(n, np.int64)
         # how the reward of a stage of a curriculum follows from a transition, where the environment says so
         self.reward_at: Callable[[int], Callable[[Any], Any]] | None = None
+        # (n, compile) -> Flow, where the environment's steps let gradients through (see `envs.flow`)
+        self.flow: Callable[[int, bool], Flow] | None = None
         self.masked: bool | None = None  # whether there are action masks; known after the first reset
 
     def reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -223,6 +226,7 @@ class LocalWorlds(Worlds):
         descriptor_space = getattr(one.unwrapped, "descriptor_space", None)
         super().__init__(name, len(self.envs), one.observation_space, one.action_space, descriptor_space)
         self.reward_at = getattr(one.unwrapped, "reward_at", None)
+        self.flow = getattr(one.unwrapped, "flow", None)
 
     def _whose(self) -> str:
         return f"environment {self.first + self._at} ({self.name})"
@@ -294,6 +298,7 @@ class VectorWorlds(Worlds):
         super().__init__(name, env.num_envs, env.single_observation_space, env.single_action_space, descriptor_space)
         self.env, self.timeout = env, timeout
         self.reward_at = getattr(env.unwrapped, "reward_at", None)
+        self.flow = getattr(env.unwrapped, "flow", None)
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 

@@ -2,7 +2,7 @@
 
 Scores are matrices `[runs, tasks]`: one row per independent run (seed), one column per task; a vector
 `[runs]` is one task. Metrics also take leading axes, `[..., runs, tasks] -> [...]`, which is how the
-bootstrap evaluates them on all resamples at once. Every draw comes from the generator that was passed.
+bootstrap evaluates them on all resamples at once. Draws come from the generator that is passed, or a fixed one.
 
 Source: Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
 (arXiv 2108.13264) and its package `rliable`, against which the tests check these functions.
@@ -136,7 +136,6 @@ def bootstrap(
     statistic: Callable[..., Array],
     *samples: npt.ArrayLike,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     rng: np.random.Generator | None = None,
 ) -> Interval:
     """Percentile interval of `statistic(*samples)` under the stratified bootstrap.
@@ -152,14 +151,14 @@ def bootstrap(
         statistic(*(resample(a, min(step, resamples - start), rng) for a in arrays))
         for start in range(0, resamples, step)
     ]
-    low, high = percentiles(np.concatenate(values), level)
+    low, high = percentiles(np.concatenate(values))
     n = min(len(a) for a in arrays)
-    return Interval(float(statistic(*arrays)), float(low), float(high), n, level)
+    return Interval(float(statistic(*arrays)), float(low), float(high), n)
 
 
-def percentiles(values: Array, level: float = LEVEL) -> tuple[Array, Array]:
-    """The central interval holding `level` of bootstrap values `[resamples, ...]` -> two `[...]`."""
-    tail = 50.0 * (1.0 - level)
+def percentiles(values: Array) -> tuple[Array, Array]:
+    """The central interval holding `LEVEL` of bootstrap values `[resamples, ...]` -> two `[...]`."""
+    tail = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(values, [tail, 100.0 - tail], axis=0)
     return np.asarray(low), np.asarray(high)
 
@@ -169,7 +168,6 @@ def interval(
     method: Literal["bootstrap", "student"] = "bootstrap",
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     rng: np.random.Generator | None = None,
 ) -> Interval:
     """Mean of one set of returns `[n]` with its interval.
@@ -180,13 +178,13 @@ def interval(
     sample = matrix(np.ravel(np.asarray(values, dtype=np.float64)))[:, 0]
     n, centre = len(sample), float(sample.mean())
     if n == 1:
-        return Interval(centre, float("nan"), float("nan"), 1, level, method)
+        return Interval(centre, float("nan"), float("nan"), 1, method=method)
     if method == "student":
         from scipy.special import stdtrit
 
-        half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(sample.std(ddof=1)) / n**0.5
-        return Interval(centre, centre - half, centre + half, n, level, method)
-    return bootstrap(mean, sample, resamples=resamples, level=level, rng=rng)
+        half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * float(sample.std(ddof=1)) / n**0.5
+        return Interval(centre, centre - half, centre + half, n, method=method)
+    return bootstrap(mean, sample, resamples=resamples, rng=rng)
 
 
 def difference(
@@ -195,66 +193,42 @@ def difference(
     metric: Metric = mean,
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     rng: np.random.Generator | None = None,
 ) -> Interval:
     """`metric(a) - metric(b)` with its interval; `a [runs_a, tasks]`, `b [runs_b, tasks]` (or vectors).
 
     Where the interval excludes 0 the two differ at this level.
     """
-    return bootstrap(lambda x, y: metric(x) - metric(y), a, b, resamples=resamples, level=level, rng=rng)
+    return bootstrap(lambda x, y: metric(x) - metric(y), a, b, resamples=resamples, rng=rng)
 
 
-def probability_of_improvement(
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    resamples: int = 2_000,
-    level: float = LEVEL,
-    rng: np.random.Generator | None = None,
-) -> Interval:
+def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike, resamples: int = 2_000) -> Interval:
     """`improvement(x, y)` with its interval: how likely a run of X beats a run of Y."""
-    return bootstrap(improvement, x, y, resamples=resamples, level=level, rng=rng)
+    return bootstrap(improvement, x, y, resamples=resamples)
 
 
-def performance_profile(
-    scores: npt.ArrayLike,
-    thresholds: npt.ArrayLike,
-    *,
-    resamples: int = 2_000,
-    level: float = LEVEL,
-    rng: np.random.Generator | None = None,
-) -> Band:
+def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike) -> Band:
     """The fraction of runs scoring above each threshold `[points]`, with pointwise bands.
 
     This is the run-score distribution of the source: every run of every task counts once.
     """
     array, at = matrix(scores), np.asarray(thresholds, dtype=np.float64)
-    drawn = resample(array, resamples, rng or generator())
+    drawn = resample(array, 2_000, generator())
     value = np.array([(array > tau).mean() for tau in at])
     # [resamples] per threshold, one threshold at a time: memory does not grow with their number
-    edges = [percentiles((drawn > tau).mean(axis=(-2, -1)), level) for tau in at]
-    return Band(at, value, np.array([e[0] for e in edges]), np.array([e[1] for e in edges]), level)
+    edges = [percentiles((drawn > tau).mean(axis=(-2, -1))) for tau in at]
+    return Band(at, value, np.array([e[0] for e in edges]), np.array([e[1] for e in edges]))
 
 
-def curve(
-    at: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    metric: Metric = iqm,
-    *,
-    resamples: int = 2_000,
-    level: float = LEVEL,
-    rng: np.random.Generator | None = None,
-) -> Band:
+def curve(at: npt.ArrayLike, scores: npt.ArrayLike, metric: Metric = iqm) -> Band:
     """A learning curve over seeds: `scores [runs, points]` at steps `at [points]`, pointwise bands.
 
     One run has no band: low and high equal the curve.
     """
-    points = matrix(scores)
-    rng = rng or generator()
+    points, rng = matrix(scores), generator()
     value = np.array([float(metric(points[:, i])) for i in range(points.shape[1])])
     if len(points) == 1:
-        return Band(np.asarray(at, dtype=np.float64), value, value.copy(), value.copy(), level)
-    found = [bootstrap(metric, points[:, i], resamples=resamples, level=level, rng=rng) for i in range(points.shape[1])]
+        return Band(np.asarray(at, dtype=np.float64), value, value.copy(), value.copy())
+    found = [bootstrap(metric, points[:, i], resamples=2_000, rng=rng) for i in range(points.shape[1])]
     low, high = np.array([f.low for f in found]), np.array([f.high for f in found])
-    return Band(np.asarray(at, dtype=np.float64), value, low, high, level)
+    return Band(np.asarray(at, dtype=np.float64), value, low, high)

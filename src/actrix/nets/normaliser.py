@@ -84,6 +84,10 @@ class RewardScaler(nn.Module):
         if self.bound is not None and counted.numel():
             self.largest.copy_(torch.maximum(self.largest, counted.abs().amax()))
 
+    def forget(self) -> None:
+        """Environments start anew: what they return from here on is no part of the episodes before."""
+        self.running.zero_()
+
     def forward(self, reward: Tensor) -> Tensor:
         divisor = (self.stats.variance + 1e-8).sqrt()
         if self.bound is not None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from actrix.data.batches import counted, whole_groups
 from actrix.errors import ActrixError
 from actrix.language.programs import At, Players, Refine
 from actrix.language.tasks.base import Prompt, Reviews, Task, Verdict
@@ -103,7 +102,8 @@ class CritiqueFeed(LanguageFeed):
             revised = {at: trace.verdicts[index].correct for at, (trace, index) in zip(critiques, revisions)}
         labels = [trace.verdicts[1].correct for trace in traces]
         if stage == 1 and config.shuffle:
-            labels = [labels[i] for i in torch.randperm(len(labels), generator=self._source("labels")).tolist()]
+            order = torch.randperm(len(labels), generator=self.stream("labels", progress.steps))
+            labels = [labels[i] for i in order.tolist()]
         label = {id(trace): known for trace, known in zip(traces, labels)}
         for trace, index in critiques:
             value = learner.worth(stage, label[id(trace)], trace.verdicts[index], revised.get((trace, index)))
@@ -120,10 +120,7 @@ class CritiqueFeed(LanguageFeed):
                 if p.trace == 0 and traces[0][p.message].role == program.critic
             }
             progress.traces.append(shown(traces[0], task.tokenizer, progress.steps, credit))
-        for epoch in range(config.epochs):
-            order = torch.randperm(config.prompts, generator=self._source("shuffle", epoch))
-            for part in whole_groups(steps, config.minibatches, order):
-                yield counted(part), None
+        yield from self.passes(steps)
 
     def draw(self, learner: CritiqueLearner, players: Players) -> tuple[list[Prompt], list[Trace]]:
         """Problems with their stored answers, half of them right where there are right and wrong ones."""
@@ -136,11 +133,8 @@ class CritiqueFeed(LanguageFeed):
         shares = [config.prompts // 2, config.prompts - config.prompts // 2]
         if not all(kinds):
             kinds, shares = [kinds[0] or kinds[1]], [config.prompts]
-        source = self._source("draw")
+        source = self.stream("draw", self.progress.steps)
         picks = [
             kind[int(i)] for kind, n in zip(kinds, shares) for i in torch.randint(len(kind), (n,), generator=source)
         ]
         return [self._pool[i][0] for i in picks], [self._pool[i][1].branch(1) for i in picks]
-
-    def _source(self, name: str, *counters: int) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.seed, name, self.progress.steps, *counters))

@@ -46,11 +46,16 @@ def choose(
 
     updates: how many the run will make. rows: rows of a batch, for the measurement.
     """
-    compiler = shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
-    if compile == "yes" and device == "cpu" and compiler is None:
+    able = compiler() is not None
+    if compile == "yes" and device == "cpu" and not able:
         raise ActrixError("--compile yes needs a C++ compiler, and there is none", "install g++, or use --compile no")
-    wanted = compile == "yes" or (compile == "auto" and updates >= WORTH_COMPILING and compiler is not None)
+    wanted = compile == "yes" or (compile == "auto" and updates >= WORTH_COMPILING and able)
     return EngineOptions(wanted, precision, threads or measured_threads(learner, rows), device)
+
+
+def compiler() -> str | None:
+    """The C++ compiler that generated kernels go through on a CPU, or None."""
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
 
 
 class Engine:

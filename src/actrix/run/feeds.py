@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from actrix.actors.base import Action
 from actrix.credit import returns_to_go
 from actrix.data.batches import Steps, Transitions
 from actrix.data.chunks import Windows
 from actrix.data.datasets import Dataset
 from actrix.data.replay import Replay
+from actrix.envs.flow import Moved
 from actrix.envs.worlds import Outcome, Worlds
 from actrix.errors import ActrixError
 from actrix.rng import seed_of, torch_stream
+from actrix.run.engine import compiler
 from actrix.run.learner import Learner
 from actrix.spec import Choices
 
@@ -48,57 +52,62 @@ class Setting:
     data: tuple[Dataset, ...] = ()  # recorded experience
     mix: tuple[float, ...] = ()  # weight of each data set, and of the replay (see `RunOptions.mix`)
     offline_steps: int = 0  # how much of total_steps is learned from data alone
+    compile: str = "no"  # whether what is repeated as often as updates is compiled: yes, no or auto
 
 
-class Feed(Protocol):
-    """Gathers experience and hands out batches. `progress` counts."""
+class Feed:
+    """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
-    progress: Progress
+    def __init__(self, setting: Setting) -> None:
+        self.seed, self.progress = setting.seed, Progress()
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
         """(updates that a run of so many steps makes, rows of each): what the engine is chosen by."""
-        ...
+        raise NotImplementedError
 
     def reset(self) -> None:
         """A barrier: environments start anew from seeds that depend only on the counters."""
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
         """What comes before the budget begins, once: (batch, phase, what to tell the person) for each update."""
-        ...
+        return iter(())
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         """One round: gather, then yield (batch, phase) for each update; phase None asks the learner."""
-        ...
+        raise NotImplementedError
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.progress.steps, "updates": self.progress.updates}
 
-    def load(self, state: dict[str, Any]) -> None: ...
+    def load(self, state: dict[str, Any]) -> None:
+        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
 
-class WorldFeed:
+class WorldFeed(Feed):
     """What replay and rollout feeds share: environments, their observations, the counters."""
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         assert setting.worlds is not None
-        self.worlds, self.seed = setting.worlds, setting.seed
-        self.progress = Progress()
+        self.worlds, self.forget = setting.worlds, setting.learner.forget
         self.obs: np.ndarray = np.empty(0)
         self.mask: np.ndarray | None = None
         self.memory: Any = None  # what the actor carries from step to step
 
     def reset(self) -> None:
-        seeds = [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
-        self.obs, self.mask = self.worlds.reset(seeds)
+        self.obs, self.mask = self.worlds.reset(self.seeds())
         self.memory = None
+        self.forget()
 
-    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        return iter(())
+    def seeds(self) -> list[int]:
+        """Of the environments, from the counters alone."""
+        return [seed_of(self.seed, "env", i, self.progress.steps) % 2**31 for i in range(self.worlds.n)]
 
     def log(self, episodes: list[tuple[float, int]]) -> None:
         self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]
 
-    def follow(self, learner: Learner, out: Outcome) -> None:
+    def advance(self, learner: Learner, out: Outcome) -> None:
         """On to the next moment of every environment."""
         self.obs, self.mask = out.obs, out.mask
         self.progress.steps += self.worlds.n
@@ -106,12 +115,6 @@ class WorldFeed:
         ended = out.terminated | out.truncated | ~out.valid
         if ended.any():
             self.memory = learner.actor.forget(self.memory, torch.from_numpy(ended))
-
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
 
     def tensor_mask(self) -> Tensor | None:
         return None if self.mask is None else torch.from_numpy(self.mask)
@@ -129,24 +132,15 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
-        chunk = setting.learner.chunk
-        self.windows = Windows(self.worlds.n, chunk, self.config.discount) if chunk > 1 else None
+        self.chunk = setting.learner.chunk
+        self.windows = Windows(self.worlds.n, self.chunk, self.config.discount) if self.chunk > 1 else None
         if self.windows is not None and self.returns is not None:
             raise ActrixError(f"{type(setting.learner).__name__} wants returns of chunks, which a replay does not know")
-        capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
+        self._folder = setting.folder
         # two checkpoints are kept: neither may be overwritten by what follows it
-        slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
-        self.worlds_masked = False
+        self._slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self._replay: Replay | None = None
-        self._build = lambda masks, least=0: Replay(
-            self.worlds.spec,
-            max(capacity, least),
-            setting.folder,
-            slack,
-            masks,
-            self.returns is not None,
-            chunk=chunk,
-        )
         self.due = 0.0
 
     @classmethod
@@ -156,8 +150,14 @@ class ReplayFeed(WorldFeed):
     @property
     def replay(self) -> Replay:
         if self._replay is None:
-            self._replay = self._build(self.mask is not None)
+            self._replay = self._empty(self.mask is not None)
         return self._replay
+
+    def _empty(self, masks: bool) -> Replay:
+        returns = self.returns is not None
+        return Replay(
+            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk
+        )  # fmt: skip
 
     def reset(self) -> None:
         super().reset()
@@ -201,7 +201,7 @@ class ReplayFeed(WorldFeed):
             self.replay.add(**self.stored(columns))
         if self.returns is not None:
             self.returns.follow(self.replay, out)
-        self.follow(learner, out)
+        self.advance(learner, out)
         if progress.steps < self.warmup or not len(self.replay):
             return
         self.due += config.updates_per_step * self.worlds.n
@@ -234,8 +234,7 @@ class ReplayFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         self.due = float(state["due"])
-        # a shortened budget does not shrink it; an extended one may let it grow
-        self._replay = self._build(bool(state["masks"]), int(state["replay"]["capacity"]))
+        self._replay = self._empty(bool(state["masks"]))
         self._replay.load(state["replay"])
 
 
@@ -312,9 +311,18 @@ class RolloutFeed(WorldFeed):
         return steps / total * getattr(config, "epochs", 1) * (total // rows), rows
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        rows = self.gather(learner)
+        for batch in self.passes(learner, rows):
+            yield batch, None
+
+    def gather(self, learner: Learner) -> Steps:
+        """Fresh experience with its credit, as rows [N * T, 1]."""
         steps = self.collect(learner)
         with torch_stream(self.seed, "prepare", self.progress.updates):
-            rows = flatten(learner.prepare(steps))
+            return flatten(learner.prepare(steps))
+
+    def passes(self, learner: Learner, rows: Steps) -> Iterator[Steps]:
+        """The minibatches of all epochs."""
         config = learner.config
         total = len(rows)
         size = min(getattr(config, "minibatch", 0) or total, total)
@@ -323,7 +331,7 @@ class RolloutFeed(WorldFeed):
                 order = torch.randperm(total)
             # rows that do not fill a minibatch join the next epoch's shuffle: every graph has one shape
             for start in range(0, total - size + 1, size):
-                yield rows[order[start : start + size]] if size < total else rows, None
+                yield rows[order[start : start + size]] if size < total else rows
 
     def collect(self, learner: Learner) -> Steps:
         """Run the policy for `horizon` steps in every environment: `Steps` [N, T]."""
@@ -363,7 +371,7 @@ class RolloutFeed(WorldFeed):
                 flags[2, :, t] = torch.from_numpy(out.valid)
                 if masks is not None and self.mask is not None:
                     masks[:, t] = torch.from_numpy(self.mask)
-                self.follow(learner, out)
+                self.advance(learner, out)
         assert logp is not None
         return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition)
 
@@ -374,3 +382,127 @@ def flatten(steps: Steps) -> Steps:
     rows = replace(rows, next_obs=None)  # credit has used it
     keep = rows.action_mask[:, 0]
     return rows if bool(keep.all()) else rows[keep]
+
+
+class PathFeed(RolloutFeed):
+    """On-policy through worlds that let gradients through (see `envs.flow`).
+
+    A round is one update of phase "actor" on all steps of a path, then `epochs` passes of phase "critic" in
+    minibatches. `Steps.slope` says how the path's worth changes with each action:
+
+        worth = sum over its parts [s, e] of
+                sum_{t=s..e} discount^(t-s) r_t + discount^(e-s+1) (1 - terminated_e) V(obs_{e+1})
+
+    where a part begins with the path or an episode, and ends with either. A slope is the total derivative: it includes
+    what the action changes in later observations, and so in later actions. The gradient of the worth with respect to
+    the policy's parameters is then sum_t slope_t . d action_t / d parameters, observations held fixed.
+
+    The learner gives `beyond(obs [N, D])`, V of normalised observations.
+    The config gives, besides what `RolloutFeed` reads: discount.
+    """
+
+    WORTH_COMPILING = 5_000  # steps of each world; compiling takes half a minute the first time, and saves 7 ms of each
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        if self.worlds.flow is None:
+            raise ActrixError(
+                f"{self.worlds.name} does not say how its rewards change with actions",
+                "this system needs an environment with a method `flow`, such as actrix.envs.quadrotor:Hover-v0; "
+                "others learn from rewards alone, ppo for example",
+                misuse=True,
+            )
+        long = setting.total_steps >= self.WORTH_COMPILING * self.worlds.n and compiler() is not None
+        self.compiled = setting.compile == "yes" or (setting.compile == "auto" and long)
+        self.flow = self.worlds.flow(self.worlds.n, self.compiled)
+        self.returns, self.lengths = np.zeros(self.worlds.n), np.zeros(self.worlds.n, np.int64)
+
+    @classmethod
+    def plan(cls, config: Any, steps: int) -> tuple[float, int]:
+        updates, rows = super().plan(config, steps)
+        return updates + steps / (config.horizon * config.envs), rows
+
+    def reset(self) -> None:
+        self.flow.reset(self.seeds())
+        self.returns[:], self.lengths[:] = 0.0, 0
+        self.forget()
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "compiled": self.compiled}
+
+    def load(self, state: dict[str, Any]) -> None:
+        super().load(state)
+        if self.compiled != bool(state["compiled"]):  # a resumed run computes the same bits
+            assert self.worlds.flow is not None
+            self.compiled = bool(state["compiled"])
+            self.flow = self.worlds.flow(self.worlds.n, self.compiled)
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        rows = self.gather(learner)
+        yield rows, "actor"
+        for batch in self.passes(learner, rows):
+            yield batch, "critic"
+
+    def collect(self, learner: Learner) -> Steps:
+        """Run the policy for `horizon` steps in every environment: `Steps` [N, T] with slopes."""
+        horizon, discount = learner.config.horizon, learner.config.discount
+        decided: list[Action] = []
+        moves: list[Moved] = []
+        seen: list[Tensor] = []
+        obs = self.flow.cut()
+        worth, weight = torch.zeros(()), torch.ones(self.worlds.n)
+        with torch_stream(self.seed, "act", self.progress.steps), torch.enable_grad(), fixed(learner):
+            for t in range(horizon):
+                seen.append(learner.perceive(obs))
+                decided.append(learner.actor.act(seen[t], "sample"))
+                action = decided[t].action
+                moves.append(self.flow.step(action if action.requires_grad else action.requires_grad_()))
+                moved, obs = moves[t], moves[t].obs
+                worth = worth + weight @ moved.reward
+                weight = weight * discount
+                cut = moved.truncated if t + 1 < horizon else ~moved.terminated
+                if cut.any():
+                    beyond = learner.beyond(learner.perceive(moved.next_obs))  # type: ignore[operator]
+                    worth = worth + weight @ torch.where(cut, beyond, 0.0)
+                weight = torch.where(moved.terminated | moved.truncated, 1.0, weight)
+            slope = torch.stack(torch.autograd.grad(worth, [d.action for d in decided]), 1)
+        with torch.no_grad():
+            reached = torch.stack([m.next_obs for m in moves], 1)
+            steps = Steps(
+                torch.stack(seen, 1),
+                torch.stack([d.action for d in decided], 1),
+                torch.stack([d.logp for d in decided if d.logp is not None], 1),
+                torch.stack([m.reward for m in moves], 1),
+                torch.stack([m.terminated for m in moves], 1),
+                torch.stack([m.truncated for m in moves], 1),
+                torch.ones(self.worlds.n, horizon, dtype=torch.bool),
+                learner.perceive(reached),
+                slope=slope,
+            )
+            if learner.observer is not None:  # as late as this: a path is seen through one pair of glasses
+                learner.observer.update(reached.flatten(0, 1))
+        self.follow(steps.reward, steps.terminated | steps.truncated)
+        return steps
+
+    def follow(self, reward: Tensor, ended: Tensor) -> None:
+        """Count steps and log the episodes that ended in a path [N, T]."""
+        for gained, last in zip(reward.numpy().T, ended.numpy().T):
+            self.progress.steps += self.worlds.n
+            self.returns += gained
+            self.lengths += 1
+            if last.any():
+                self.log([(float(self.returns[i]), int(self.lengths[i])) for i in np.flatnonzero(last)])
+                self.returns[last], self.lengths[last] = 0.0, 0
+
+
+@contextlib.contextmanager
+def fixed(module: torch.nn.Module) -> Iterator[None]:
+    """Parameters are constants inside: gradients pass through them only to what is put in."""
+    learned = [p for p in module.parameters() if p.requires_grad]
+    try:
+        for p in learned:
+            p.requires_grad_(False)
+        yield
+    finally:
+        for p in learned:
+            p.requires_grad_(True)

@@ -26,11 +26,12 @@ from actrix.language.tasks import Task, make_task
 from actrix.language.tasks.base import Judges, Prompt, Talks
 from actrix.language.tokens import HuggingFaceTokenizer, pad_right
 from actrix.language.traces import Place, Trace, rows, shown
+from actrix.nets.targets import Tracked
 from actrix.objectives import reduce
 from actrix.optim import Adam, Rule
 from actrix.rng import seed_of, torch_stream
 from actrix.run.engine import EngineOptions, choose
-from actrix.run.feeds import Feed, Progress, Setting
+from actrix.run.feeds import Feed, Setting
 from actrix.run.learner import Learner, Losses
 from actrix.run.options import RunOptions
 from actrix.run.policy import LanguagePolicy
@@ -51,12 +52,14 @@ class LanguageLearner(Learner):
     """
 
     actor: LanguageModel  # type: ignore[assignment]
+    reference: Tracked[LanguageModel] | None  # the policy after the warm start, frozen, where a system wants it
     answers: ClassVar[int] = 4  # independent answers to each prompt of an evaluation
     home: ClassVar[str] = "countdown"  # a bundled task that the system can learn
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
         self.actor = make_model(config.model, spec.vocab, spec.context)
+        self.reference = None
 
     def optimise(self, **groups: tuple[Iterable[nn.Module | nn.Parameter] | nn.Module, Rule]) -> None:
         """Declare parameter groups; `imitate`, the actor in the warm start, is added where it is not given."""
@@ -66,6 +69,10 @@ class LanguageLearner(Learner):
 
     def losses(self, batch: Any, phase: Hashable = None) -> Losses:
         return self.imitation(batch) if phase == "imitate" else self.objective(batch)
+
+    def after_step(self, phase: Hashable = None) -> None:
+        if phase == "imitate" and self.reference is not None:
+            self.reference.follow()
 
     def objective(self, batch: Any) -> Losses:
         """The losses of a batch from the feed's rounds."""
@@ -126,12 +133,13 @@ class LanguageLearner(Learner):
         return worth, {f"pass@{k}": float(v.mean()) for k, v in scores.items()}
 
 
-class LanguageFeed:
+class LanguageFeed(Feed):
     """What feeds of language tasks share: the supervised warm start, and the counters."""
 
     converses: ClassVar[bool] = False  # whether it knows what to do with a conversation
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         self.task: Task = setting.task
         if not self.converses and isinstance(setting.task, Talks):
             raise ActrixError(
@@ -139,8 +147,7 @@ class LanguageFeed:
                 "use archer, grpo, rloo or ppo-token; or --task countdown",
                 misuse=True,
             )
-        self.seed, self.config = setting.seed, setting.learner.config
-        self.progress = Progress()
+        self.config = setting.learner.config
 
     def reset(self) -> None:
         """Nothing carries over between rounds: every round is a barrier."""
@@ -170,18 +177,22 @@ class LanguageFeed:
                 if i == total - 1:
                     SHARED.keep(learner, self, group)
                 rate.fill_(self.config.warm_rate * 0.5 * (1 + math.cos(math.pi * i / total)))
-                picks = torch.randint(len(pool), (size,), generator=self._generator(i, number)).tolist()
+                draw = self.stream("warm", i, *([number] if number else []))
+                picks = torch.randint(len(pool), (size,), generator=draw).tolist()
                 steps, _ = rows([pool[p] for p in picks], role, self.task.tokenizer.pad)
                 yield steps, group, f"warm start {number * total + i + 1}/{total}"
 
-    def _generator(self, i: int, course: int) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.seed, "warm", i, *([course] if course else [])))
+    def stream(self, name: str, *counters: int) -> torch.Generator:
+        """A generator at the start of the stream (seed, name, counters)."""
+        return torch.Generator().manual_seed(seed_of(self.seed, name, *counters))
 
-    def state(self) -> dict[str, Any]:
-        return {"steps": self.progress.steps, "updates": self.progress.updates}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+    def passes(self, steps: Steps) -> Iterator[tuple[Steps, Hashable]]:
+        """The minibatches of a round: `epochs` passes over it, groups of rows as they are."""
+        config = self.config
+        for epoch in range(config.epochs):
+            order = torch.randperm(config.prompts, generator=self.stream("shuffle", self.progress.steps, epoch))
+            for part in whole_groups(steps, config.minibatches, order):
+                yield counted(part), None
 
 
 class PromptFeed(LanguageFeed):
@@ -200,18 +211,11 @@ class PromptFeed(LanguageFeed):
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         assert isinstance(learner, LanguageLearner)
-        config, progress = self.config, self.progress
         steps, report = self.collect(learner)
         steps = learner.prepare(steps)
-        progress.traces += report(steps)
-        progress.steps += 1
-        for epoch in range(config.epochs):
-            order = torch.randperm(
-                config.prompts,
-                generator=torch.Generator().manual_seed(seed_of(self.seed, "shuffle", progress.steps, epoch)),
-            )
-            for part in whole_groups(steps, config.minibatches, order):
-                yield counted(part), None
+        self.progress.traces += report(steps)
+        self.progress.steps += 1
+        yield from self.passes(steps)
 
     def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:
         """Sample and verify one round: `Steps`, and how to make traces of it once credit is known."""
@@ -286,7 +290,7 @@ class LessonFeed(LanguageFeed):
         return 2 * steps * config.lessons, config.batch * 64
 
     def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        yield from ()
+        return iter(())
 
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         config, progress, task = self.config, self.progress, self.task
@@ -411,7 +415,7 @@ class LanguageRegime:
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
         kept = None if folder is None else folder / "replay"
-        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))  # type: ignore[call-arg]
+        return learner.feed(Setting(learner, None, o.seed, kept, o.steps, o.checkpoint_every, task=self.task))
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         """What the learner finds worth measuring, by default pass@1 and pass@4, over `episodes` test prompts."""

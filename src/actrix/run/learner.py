@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from actrix.actors.base import Action, Actor
 from actrix.data.batches import Transitions
-from actrix.nets.normaliser import Normaliser
+from actrix.nets.normaliser import Normaliser, RewardScaler
 from actrix.optim import Optimiser, Rule
 from actrix.spec import Spec
 
@@ -50,12 +50,13 @@ class Learner(nn.Module):
     actor: Actor
     optimiser: Optimiser
     observer: Normaliser | None  # observation statistics, where a system uses them
+    scaler: RewardScaler | None  # the scale of rewards, likewise
     autocast = False  # compute losses under bfloat16 autocast (the engine's choice, not the system's)
 
     def __init__(self, spec: Spec, config: Any) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        self.observer = None  # here, not on the class: a class attribute would hide the module set later
+        self.observer = self.scaler = None  # here, not on the class: a class attribute would hide a module set later
 
     @property
     def device(self) -> torch.device:
@@ -95,6 +96,11 @@ class Learner(nn.Module):
         here. `valid` [N] is False in rows that were only a reset."""
         if self.observer is not None:
             self.observer.update(seen.next_obs if bool(valid.all()) else seen.next_obs[valid])
+
+    def forget(self) -> None:
+        """A barrier: environments start anew, and what is remembered of the episodes under way is dropped."""
+        if self.scaler is not None:
+            self.scaler.forget()
 
     def prepare(self, steps: Any) -> Any:
         """Credit: called once on freshly collected `Steps`, before they are cut into minibatches."""

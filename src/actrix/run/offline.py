@@ -19,13 +19,13 @@ from actrix.envs.spaces import Maps
 from actrix.errors import ActrixError
 from actrix.evaluate.recorded import figures
 from actrix.rng import torch_stream
-from actrix.run.feeds import Progress, ReplayFeed, Setting
+from actrix.run.feeds import Feed, ReplayFeed, Setting
 from actrix.run.learner import Learner
 
 REPLAY_SHARE = 0.5  # of a batch once online, where --mix does not say
 
 
-class DatasetFeed:
+class DatasetFeed(Feed):
     """Off-policy from data: one update a step; then, for the rest of the budget, in an environment.
 
     Once online it acts, stores and learns as `ReplayFeed` does, without its warmup; its batches mix the data with
@@ -33,6 +33,7 @@ class DatasetFeed:
     """
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
         learner = setting.learner
         if type(learner).observe is not Learner.observe:
             raise ActrixError(
@@ -40,9 +41,7 @@ class DatasetFeed:
                 "train it with --env ID alone",
                 misuse=True,
             )
-        self.config, self.seed = learner.config, setting.seed
-        self.progress = Progress()
-        self.offline_steps = setting.offline_steps
+        self.config, self.offline_steps = learner.config, setting.offline_steps
         for data in setting.data:
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
@@ -76,9 +75,6 @@ class DatasetFeed:
         if self.online is not None:
             self.online.stale = True  # reset when it is stepped
 
-    def prelude(self, learner: Learner) -> Iterator[tuple[Any, Hashable, str]]:
-        return iter(())
-
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         if self.begun:
             assert self.online is not None
@@ -90,13 +86,13 @@ class DatasetFeed:
         yield batch, None
 
     def state(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"steps": self.progress.steps, "updates": self.progress.updates}
+        found = super().state()
         if self.online is not None and self.online.started:
             found["online"] = self.online.state()
         return found
 
     def load(self, state: dict[str, Any]) -> None:
-        self.progress.steps, self.progress.updates = int(state["steps"]), int(state["updates"])
+        super().load(state)
         if "online" in state:
             assert self.online is not None
             self.online.load(state["online"])

@@ -20,15 +20,21 @@ import torch
 from torch import Tensor
 
 from actrix.actors.base import Action
-from actrix.actors.population import Policies
+from actrix.actors.deterministic import Deterministic, smoothed
+from actrix.actors.population import Climbers, Policies, ascent
+from actrix.credit import bootstrap
+from actrix.critics.values import QEnsemble
 from actrix.data.archive import Archive
 from actrix.data.batches import Transitions
 from actrix.data.replay import Replay
 from actrix.errors import ActrixError
 from actrix.nets.encoder import Plain
+from actrix.nets.targets import tracked
+from actrix.objectives import regression
+from actrix.optim import Adam
 from actrix.rng import seed_of, torch_stream
 from actrix.run.feeds import Setting, WorldFeed
-from actrix.run.learner import Learner
+from actrix.run.learner import Learner, Losses
 from actrix.search.variation import iso_line
 from actrix.spec import Spec
 
@@ -69,15 +75,12 @@ class PopulationFeed(WorldFeed):
         learner = setting.learner
         config = self.config = learner.config
         self.per_round = config.offspring + getattr(config, "rollouts", 0)
-        self.replay: Replay | None = None
-        self._build = lambda least=0: self._ring(setting, least)
-        if learner.optimiser.groups:
-            self.replay = self._build()
+        self.replay = self._ring(setting) if learner.optimiser.groups else None
 
-    def _ring(self, setting: Setting, least: int) -> Replay:
+    def _ring(self, setting: Setting) -> Replay:
         config, total = self.config, setting.total_steps
         longest = self.per_round * config.horizon  # a round, which may overshoot a checkpoint or the budget
-        capacity = max(min(config.capacity, total), config.batch, least)
+        capacity = max(min(config.capacity, total), config.batch)
         # two checkpoints are kept: neither may be overwritten by what follows it, as far as anything is
         slack = min(2 * (setting.checkpoint_every + longest), max(total + longest - capacity, 0))
         context = setting.learner.wants_context
@@ -183,8 +186,7 @@ class PopulationFeed(WorldFeed):
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
         if state["replay"] is not None:
-            # a shortened budget does not shrink it; an extended one may let it grow
-            self.replay = self._build(int(state["replay"]["capacity"]))
+            assert self.replay is not None
             self.replay.load(state["replay"])
 
 
@@ -257,3 +259,67 @@ class QualityDiversity(Learner):
         """`count` offspring of two random parents each [count, n], by the variation called iso+line."""
         parents = self.archive.genotype[self.archive.sample(2 * count)]
         return iso_line(parents[:count], parents[count:], self.config.iso, self.config.line)
+
+
+class ClimbingLearner(QualityDiversity):
+    """Base of the systems that have offspring climb the critic of a TD3 agent. Equations: see `pga_map_elites`.
+
+    A subclass says how offspring are bred, and may give actor and critics more than observations to go by (`given`,
+    `context` numbers wide), and change the reward. The config gives the fields of `Climbing`, and climbers.
+    """
+
+    actor: Deterministic
+
+    def __init__(self, spec: Spec, config: Any, context: int = 0) -> None:
+        super().__init__(spec, config)
+        self.wants_context = context
+        seen = self.plain.spec.with_context(context) if context else self.plain.spec
+        self.actor = Deterministic(seen, config.hidden)
+        self.critic = QEnsemble(seen, config.critic_hidden, members=2)
+        self.target_actor = tracked(self.actor, config.target_rate)
+        self.target_critic = tracked(self.critic, config.target_rate)
+        self.climbers = Climbers(self.policies, config.climbers, spec.descriptor)
+        adam = Adam(config.rate)
+        self.optimise(
+            critic=(self.critic, adam), actor=(self.actor, adam), climbers=(self.climbers, Adam(config.climb_rate))
+        )
+
+    def select(self) -> None:
+        self.climbers.start(self.archive)
+        self.optimiser.reset("climbers")
+
+    def given(self, wanted: Tensor | None) -> Tensor | None:
+        """What actor and critics go by besides observations, where the descriptors [B, K] are wanted; here nothing."""
+        return None
+
+    def reward(self, batch: Transitions) -> Tensor:
+        """What the critic learns from: [B]."""
+        return batch.reward
+
+    def rows(self, obs: Tensor, wanted: Tensor | None) -> Tensor:
+        given = self.given(wanted)
+        return self.perceive(obs) if given is None else torch.cat((self.perceive(obs), given), -1)
+
+    def losses(self, batch: Transitions, phase: Hashable = "both") -> Losses:
+        if phase == "climb":
+            obs, context = self.perceive(batch.obs), self.given(self.climbers.descriptor)
+            return Losses(climbers=ascent(self.policies, self.climbers.flat, self.critic, obs, context))
+        rows = self.rows(batch.obs, batch.context)
+        taken = self.critic(rows, batch.action).members
+        losses = Losses(critic=regression(taken, self.target(batch)))
+        if phase == "both":
+            losses.groups["actor"] = -self.critic.frozen(rows, self.actor(rows), first=1).members[0].mean()
+        return losses.note(value=taken.mean())
+
+    @torch.no_grad()
+    def target(self, batch: Transitions) -> Tensor:
+        config, rows = self.config, self.rows(batch.next_obs, batch.context)
+        action = smoothed(self.target_actor(rows), config.smoothing, config.smoothing_clip)
+        value = self.target_critic(rows, action).reduce("min")
+        return bootstrap(self.reward(batch), batch.terminated, value, config.discount)
+
+    def after_step(self, phase: Hashable = "both") -> None:
+        if phase != "climb":
+            self.target_critic.follow()
+        if phase == "both":
+            self.target_actor.follow()

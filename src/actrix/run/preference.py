@@ -92,10 +92,9 @@ class PreferenceLearner(LanguageLearner):
         return Losses(actor=loss).note(margin=moved.abs().mean(), agreement=agrees.mean())
 
     def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate":
-            self.reference.follow()
-            if self.anchor is not None:
-                self.anchor.follow(1.0)
+        super().after_step(phase)
+        if phase == "imitate" and self.anchor is not None:
+            self.anchor.follow(1.0)
 
     def appraise(self, task: Task, episodes: int, seed: int) -> tuple[np.ndarray, dict[str, float]]:
         """One score per test prompt: how often the policy's answer is preferred to the reference's, from 2 x 2 samples.
@@ -219,7 +218,7 @@ class PairFeed(LanguageFeed):
         samples = learner.speak(encoded, settings, seed_of(self.seed, "speak", turn), learner.proposer())
         texts = spoken(task, samples)
         asked = [p for p in prompts for _ in range(config.group)]
-        coin = torch.Generator().manual_seed(seed_of(self.seed, "labels", turn))
+        coin = self.stream("labels", turn)
         if self.source.opponents:
             m = self.source.opponents
             rivals = [opponents[i // config.group * m + j] for i in range(len(texts)) for j in range(m)]

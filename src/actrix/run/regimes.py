@@ -202,8 +202,9 @@ class ControlRegime:
     def feed(self, learner: Learner, folder: Path | None) -> Feed:
         o = self.options
         setting = Setting(
-            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.total, o.checkpoint_every
-        )
+            learner, self.worlds, o.seed, None if folder is None else folder / "replay", o.total, o.checkpoint_every,
+            compile=o.compile,
+        )  # fmt: skip
         if self.data is not None:
             data = self.data.read(self.maps)
             clipped, rows = sum(d.clipped for d in data), sum(map(len, data))
@@ -212,7 +213,7 @@ class ControlRegime:
                     self.remark and f"\n{self.remark}"
                 )
             setting = replace(setting, data=data, mix=o.mix, offline_steps=o.steps)
-        return self.feed_of(learner)(setting)  # type: ignore[call-arg]
+        return self.feed_of(learner)(setting)
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         from actrix.evaluate.episodes import score

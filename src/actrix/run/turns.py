@@ -56,8 +56,7 @@ class UtteranceFeed(LanguageFeed):
         overwrites = setting.folder is not None and every > config.capacity
         slack = 2 * (setting.checkpoint_every + 1) * most if overwrites else 0
         capacity = min(config.capacity, every)
-        self._build = lambda least=0: Ring(layout, max(capacity, least), setting.folder, slack)
-        self.ring = self._build()
+        self.ring = Ring(layout, capacity, setting.folder, slack)
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
@@ -126,8 +125,6 @@ class UtteranceFeed(LanguageFeed):
 
     def load(self, state: dict[str, Any]) -> None:
         super().load(state)
-        # an extended budget may let it grow
-        self.ring = self._build(int(state["ring"]["capacity"]))
         self.ring.load(state["ring"])
 
 

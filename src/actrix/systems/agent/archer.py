@@ -36,12 +36,13 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner
 from actrix.run.learner import Losses
+from actrix.run.settings import Sampled
 from actrix.run.turns import UtteranceFeed
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sampled):
     model: str = "micro"  # micro, mini, tiny, small or medium (our transformer, from scratch), or hf:PATH; critic too
     prompts: int = 64  # conversations per round
     capacity: int = 100_000  # utterances that the replay holds
@@ -56,11 +57,8 @@ class Config:
     target_rate: float = 0.1  # of the slow copy, per update of the critic
     fresh: bool = True  # V's targets are for utterances drawn afresh; False: for those in the replay
     baseline: bool = False  # learn a baseline for every token
-    temperature: float = 1.0  # of sampling, and of the policy that learns
     warm_steps: int = 1_000  # supervised batches before the first round
-    warm_batch: int = 64  # demonstrations per supervised batch
     warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("archer", family="agent", paper="2402.19446", acts=("tokens",))

@@ -14,11 +14,8 @@ Source: Mnih et al. 2016, Asynchronous Methods for Deep Reinforcement Learning (
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-
-from actrix import credit
 from actrix.actors.categorical import Categorical
 from actrix.actors.gaussian import Gaussian
 from actrix.actors.stochastic import stochastic
@@ -68,15 +65,8 @@ class A2C(Learner):
         rmsprop = Adam(config.rate, betas, epsilon=1e-5, clip_norm=config.clip_norm)
         self.optimise(policy=((self.actor, self.critic), rmsprop))
 
-    @torch.no_grad()
     def prepare(self, steps: Steps) -> Steps:
-        assert steps.next_obs is not None
-        value, next_value = self.critic(torch.stack((steps.obs, steps.next_obs)))
-        advantage, target = credit.gae(
-            steps.reward, value, next_value, steps.terminated, steps.truncated,
-            self.config.discount, self.config.decay, steps.action_mask,
-        )  # fmt: skip
-        return replace(steps, advantage=advantage, target=target)
+        return self.critic.credit(steps, self.config.discount, self.config.decay)
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
         mask = batch.action_mask

@@ -73,6 +73,7 @@ class Config:
 class FlashSAC(Learner):
     feed = ReplayFeed
     actor: UnitGaussian
+    scaler: RewardScaler
 
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)

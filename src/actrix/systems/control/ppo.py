@@ -16,7 +16,7 @@ as listed in Huang et al. 2022, The 37 Implementation Details of Proximal Policy
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -89,13 +89,7 @@ class PPO(Learner):
         if self.scaler is not None:
             self.scaler.update(reward, steps.terminated | steps.truncated, steps.action_mask)
             reward = self.scaler(reward)
-        assert steps.next_obs is not None
-        value, next_value = self.critic(torch.stack((steps.obs, steps.next_obs)))
-        advantage, target = credit.gae(
-            reward, value, next_value, steps.terminated, steps.truncated,
-            self.config.discount, self.config.decay, steps.action_mask,
-        )  # fmt: skip
-        return replace(steps, advantage=advantage, target=target)
+        return self.critic.credit(steps, self.config.discount, self.config.decay, reward)
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
         config, mask = self.config, batch.action_mask

@@ -40,12 +40,13 @@ from actrix.language.model import LanguageModel
 from actrix.language.programs import Player, Players, Speak, simulated
 from actrix.language.sampler import Sampling
 from actrix.language.tasks.base import Reviews, Task, Verdict
-from actrix.nets.targets import tracked
+from actrix.nets.targets import Tracked, tracked
 from actrix.objectives import clipped, reduce
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.critique import CritiqueFeed, CritiqueLearner
 from actrix.run.learner import Losses
+from actrix.run.settings import WarmStart
 from actrix.spec import TokenSpec
 
 AIDS = ("refine", "delta", "correct")
@@ -53,7 +54,7 @@ COMBINED = ("override", "sum", "none")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(WarmStart):
     model: str = "mini"  # critic and author: micro, mini, tiny, small or medium (from scratch), or hf:PATH
     prompts: int = 16  # answers that are criticised per round
     group: int = 4  # critiques of each answer
@@ -72,9 +73,7 @@ class Config:
     shuffle: bool = False  # control: in stage I verdicts are rewarded by other answers' correctness
     temperature: float = 0.7  # of the critic; the author answers at 1 and revises at 0
     warm_steps: int = 1_000  # supervised batches before the first round, for each of the two
-    warm_batch: int = 64  # demonstrations per supervised batch
     warm_slips: float = 0.4  # share of the author's first answers that are careless
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("critique-rl", family="critique", paper="2510.24320", acts=("tokens",))
@@ -82,6 +81,7 @@ class CritiqueRL(CritiqueLearner):
     feed = CritiqueFeed
     home: ClassVar[str] = "arith-trace"
     author: LanguageModel | None
+    reference: Tracked[LanguageModel]
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -152,7 +152,3 @@ class CritiqueRL(CritiqueLearner):
 
     def anchor(self) -> None:
         self.reference.follow()
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate":
-            self.reference.follow()

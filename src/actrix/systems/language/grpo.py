@@ -14,46 +14,33 @@ first is DAPO's (2503.14476); `average="sequence"` is the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.language.model import LanguageModel
-from actrix.nets.targets import Tracked, tracked
+from actrix.nets.targets import tracked
 from actrix.objectives import clipped, kl_estimate, reduce
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH
-    prompts: int = 64  # prompts per round
-    group: int = 8  # answers per prompt
-    minibatches: int = 2  # updates per pass over a round; groups are never split
-    epochs: int = 1  # passes over a round
-    rate: float = 2e-4  # Adam learning rate
+class Config(Answers):
     clip: float = 0.2  # how far below 1 the ratio may count
     clip_high: float = 0.28  # how far above 1
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
     entropy: float = 0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage: keeps exploring
     normalise: bool = True  # divide advantages by the group's standard deviation
     average: str = "token"  # token or sequence: what one gradient averages over first
-    temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 2_000  # supervised batches before the first round
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("grpo", family="language", paper="2402.03300", acts=("tokens",))
 class GRPO(LanguageLearner):
     feed = PromptFeed
-    reference: Tracked[LanguageModel] | None
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -82,7 +69,3 @@ class GRPO(LanguageLearner):
         denominator = steps.total if config.average == "token" else steps.rows
         losses = Losses(actor=reduce(per_step, steps.action_mask, config.average, denominator))
         return losses.note(entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean())
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate" and self.reference is not None:
-            self.reference.follow()

@@ -26,24 +26,15 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH
-    prompts: int = 64  # prompts per round
-    group: int = 8  # answers per prompt
+class Config(Answers):
     minibatches: int = 4  # updates per pass over a round; groups are never split
-    epochs: int = 1  # passes over a round
-    rate: float = 2e-4  # Adam learning rate
     beta: float = 1.0  # scale of the score: logits per nat of log-ratio (less for long answers, which saturate it)
     leave_one_out: bool = True  # subtract the mean score of the group's others; False: psi = r
-    temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 2_000  # supervised batches before the first round
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("pacs", family="language", paper="2509.02522", acts=("tokens",))

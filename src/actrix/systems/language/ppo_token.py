@@ -29,27 +29,20 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Answers):
     model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH; critic too
-    prompts: int = 64  # prompts per round
-    group: int = 8  # answers per prompt
     minibatches: int = 2  # updates per pass over a round
-    epochs: int = 1  # passes over a round
     rate: float = 2e-4  # Adam learning rate of the actor
     critic_rate: float = 5e-4  # Adam learning rate of the critic
     discount: float = 1.0  # per token
     decay: float = 0.95  # lambda of generalised advantage estimation
     clip: float = 0.2  # how far below 1 the ratio may count
     clip_high: float = 0.2  # how far above 1
-    temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 2_000  # supervised batches before the first round
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("ppo-token", family="language", paper="1707.06347", acts=("tokens",))

@@ -14,43 +14,31 @@ estimator.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import torch
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.language.model import LanguageModel
-from actrix.nets.targets import Tracked, tracked
+from actrix.nets.targets import tracked
 from actrix.objectives import policy_gradient, reduce
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH
-    prompts: int = 64  # prompts per round
-    group: int = 8  # answers per prompt
+class Config(Answers):
     minibatches: int = 1  # updates per pass over a round; groups are never split
-    epochs: int = 1  # passes over a round
-    rate: float = 2e-4  # Adam learning rate
     kl: float = 0.0  # weight of the divergence from the warm-started policy, score per nat; 0 keeps no reference
-    temperature: float = 1.0  # of sampling, and of the policy that learns
-    warm_steps: int = 2_000  # supervised batches before the first round
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("rloo", family="language", paper="2402.14740", acts=("tokens",))
 class RLOO(LanguageLearner):
     feed = PromptFeed
-    reference: Tracked[LanguageModel] | None
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
@@ -75,7 +63,3 @@ class RLOO(LanguageLearner):
         return Losses(actor=loss).note(
             entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean()
         )
-
-    def after_step(self, phase: Hashable = None) -> None:
-        if phase == "imitate" and self.reference is not None:
-            self.reference.follow()

@@ -17,84 +17,21 @@ and appendix A.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-
-from actrix import credit
 from actrix.actors.team import IndependentTeam
-from actrix.critics.values import ScaledValue
-from actrix.data.batches import Steps
-from actrix.nets.normaliser import observer_of
-from actrix.objectives import clipped, clipped_value, reduce
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.feeds import RolloutFeed
-from actrix.run.learner import Learner, Losses
+from actrix.run.settings import TeamRollouts
+from actrix.run.teams import TeamLearner
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
-    actor_rate: float = 5e-4  # Adam learning rate of the actor
-    critic_rate: float = 5e-4  # Adam learning rate of the critic
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
-    clip: float = 0.2  # bound on the change of a probability ratio
-    value_clip: float = 0.2  # bound on a value's change, in standard deviations of the targets
-    huber: float = 10.0  # error from which the value loss is linear, in standard deviations of the targets
-    entropy_weight: float = 0.01  # weight of the entropy bonus, per nat
-    clip_norm: float = 10.0  # bound on each gradient's norm
-    value_rate: float = 0.05  # weight of each batch of experience in the targets' statistics; 0 does not normalise
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
-    horizon: int = 128  # steps of each environment between updates
-    epochs: int = 10  # passes over each batch of experience
-    minibatch: int = 0  # steps per gradient; 0 is all
-    envs: int = 16  # environments stepped together
+class Config(TeamRollouts):
+    pass
 
 
 @system("mappo", family="multi-agent", paper="2103.01955", acts=("multidiscrete", "multibinary"))
-class MAPPO(Learner):
-    feed = RolloutFeed
-    actor: IndependentTeam
-
+class MAPPO(TeamLearner):
     def __init__(self, spec: Spec, config: Config) -> None:
-        super().__init__(spec, config)
-        self.actor = IndependentTeam(spec, config.hidden)
-        self.critic = ScaledValue(spec, config.hidden, config.value_rate)
-        self.observer = observer_of(spec) if config.normalise_obs else None
-        self.optimise(
-            actor=(self.actor, Adam(config.actor_rate, epsilon=1e-5, clip_norm=config.clip_norm)),
-            critic=(self.critic, Adam(config.critic_rate, epsilon=1e-5, clip_norm=config.clip_norm)),
-        )
-
-    @torch.no_grad()
-    def prepare(self, steps: Steps) -> Steps:
-        assert steps.next_obs is not None
-        value, next_value = self.critic(torch.stack((steps.obs, steps.next_obs)))
-        advantage, target = credit.gae(
-            steps.reward, value, next_value, steps.terminated, steps.truncated,
-            self.config.discount, self.config.decay, steps.action_mask,
-        )  # fmt: skip
-        self.critic.follow(target, steps.action_mask)
-        return replace(steps, advantage=advantage, target=target)
-
-    def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
-        config, mask = self.config, batch.action_mask
-        assert batch.advantage is not None
-        assert batch.target is not None
-        advantage = credit.standardise(batch.advantage, mask) if config.normalise_advantage else batch.advantage
-        logp, entropy = self.actor.evaluate(batch.obs, batch.action, batch.mask)
-        per_step = clipped(logp, batch.logp_behaviour, advantage[..., None], config.clip).mean(-1)
-        spread = reduce(entropy.mean(-1), mask, "token", batch.total)
-        unit = self.critic.std
-        value, target, gain = self.critic(batch.obs) / unit, batch.target / unit, batch.advantage / unit
-        error = clipped_value(value, target, target - gain, config.value_clip, config.huber)
-        change = (logp - batch.logp_behaviour).detach()
-        return Losses(
-            actor=reduce(per_step, mask, "token", batch.total) - config.entropy_weight * spread,
-            critic=reduce(error, mask, "token", batch.total),
-        ).note(entropy=spread, kl=reduce((change.exp() - 1 - change).mean(-1), mask, "token", batch.total))
+        super().__init__(spec, config, IndependentTeam(spec, config.hidden))

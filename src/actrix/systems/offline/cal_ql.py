@@ -36,11 +36,12 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     calibrated: bool = True  # False is CQL
     pessimism: float = 5.0  # weight of the conservative term, in units of reward (5 for rewards of about 10)
     samples: int = 10  # actions drawn of each kind
@@ -52,11 +53,6 @@ class Config:
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
     temperature: float = 1.0  # initial temperature, in units of reward per nat
     target_entropy: float | None = None  # nats; None is minus the number of action dimensions
-    batch: int = 256  # transitions per update
-    capacity: int = 1_000_000  # transitions in the replay, once online
-    updates_per_step: float = 1.0  # updates per environment step, once online
-    warmup: int = 0  # environment steps of uniform actions; none, where data come first
-    envs: int = 1  # environments stepped together, once online
 
 
 @system("cal-ql", family="offline", paper="2303.05479", acts=("box",))

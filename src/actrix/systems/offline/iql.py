@@ -33,11 +33,12 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     expectile: float = 0.7  # 0.5 is the mean, 1 the maximum over the data's actions (0.9 for mazes in the paper)
     advantage_scale: float = 3.0  # inverse temperature of imitation, per unit of reward (10 for mazes in the paper)
     weight_most: float = 100.0  # bound on the weight of a transition
@@ -45,11 +46,6 @@ class Config:
     rate: float = 3e-4  # Adam learning rate of all three groups
     discount: float = 0.99  # per environment step
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
-    batch: int = 256  # transitions per update
-    capacity: int = 1_000_000  # transitions in the replay, once online
-    updates_per_step: float = 1.0  # updates per environment step, once online
-    warmup: int = 0  # environment steps of uniform actions; none, where data come first
-    envs: int = 1  # environments stepped together, once online
 
 
 @system("iql", family="offline", paper="2110.06169", acts=("box",))

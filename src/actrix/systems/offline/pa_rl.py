@@ -47,11 +47,12 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     actor: str = "diffusion"  # gaussian, autoregressive, diffusion or flow
     denoising_steps: int = 5  # of a diffusion or flow, from noise to an action
     critic: str = "cal-ql"  # or iql
@@ -73,11 +74,6 @@ class Config:
     actor_rate: float = 5e-5  # Adam learning rate of the policy
     discount: float = 0.99  # per environment step
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
-    batch: int = 256  # transitions per update
-    capacity: int = 1_000_000  # transitions in the replay, once online
-    updates_per_step: float = 1.0  # updates per environment step, once online
-    warmup: int = 0  # environment steps of uniform actions; none, where data come first
-    envs: int = 1  # environments stepped together, once online
 
 
 @system("pa-rl", family="offline", paper="2412.06685", acts=("box",))

@@ -46,6 +46,7 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 ACTING = ("guide", "guidance", "samples", "ascent_steps", "ascent_size")
@@ -53,7 +54,7 @@ GUIDES = ("clean", "noisy", "jacobian", "bptt", "ascent", "none")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     guide: str = "clean"  # where the critic is asked: clean (the method), noisy, jacobian, bptt, ascent, none
     guidance: float = 1.0  # weight of its gradient, per unit of value
     samples: int = 1  # actions made, of which the best is taken
@@ -66,11 +67,7 @@ class Config:
     rate: float = 3e-4  # Adam learning rate of all three groups
     discount: float = 0.99  # per environment step
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
-    batch: int = 256  # chunks per update
-    capacity: int = 1_000_000  # chunks in the replay, once online; one begins in every step
-    updates_per_step: float = 1.0  # updates per environment step, once online
-    warmup: int = 0  # environment steps of uniform actions; none, where data come first
-    envs: int = 1  # environments stepped together, once online
+    batch: int = 256  # chunks per update, one of which begins in every step
 
 
 @system("qgf", family="offline", paper="2606.11087", acts=("box",))

@@ -31,11 +31,12 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     weight: float = 2.5  # of the value against imitation; 0 is behaviour cloning
     hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer, actor and critics
     rate: float = 3e-4  # Adam learning rate of both groups
@@ -46,11 +47,6 @@ class Config:
     smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions
     smoothing_clip: float = 0.5  # bound on the target action's noise, in canonical actions
     normalise_obs: bool = True  # by mean and standard deviation of the data (images are left alone)
-    batch: int = 256  # transitions per update
-    capacity: int = 1_000_000  # transitions in the replay, once online
-    updates_per_step: float = 1.0  # updates per environment step, once online
-    warmup: int = 0  # environment steps of uniform actions; none, where data come first
-    envs: int = 1  # environments stepped together, once online
 
 
 @system("td3-bc", family="offline", paper="2106.06860", acts=("box",))

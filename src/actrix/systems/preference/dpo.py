@@ -19,26 +19,18 @@ from actrix.data.batches import Pairs
 from actrix.objectives import preferred
 from actrix.registry import system
 from actrix.run.preference import PairFeed, PreferenceLearner, Source, difference
+from actrix.run.settings import Comparisons
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium, hf:PATH, or table (for a game)
-    prompts: int = 64  # prompts per update
-    group: int = 4  # completions per prompt, paired off
+class Config(Comparisons):
     dataset: int = 32  # batches of the fixed data set
     online: bool = False  # pairs from the policy itself, fresh ones every round
     labels: bool = True  # the oracle draws the winner with its probability; False: the likelier one wins
     beta: float = 0.1  # inverse scale of the implicit reward, per nat
     smoothing: float = 0.0  # share of labels taken to be wrong
-    rate: float = 2e-4  # learning rate
-    optimiser: str = "adam"  # adam, or sgd: plain steps
     momentum: float = 0.9  # decay of Adam's first moment
-    warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("dpo", family="preference", paper="2305.18290", acts=("tokens",))

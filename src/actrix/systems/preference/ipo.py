@@ -26,14 +26,12 @@ from actrix.errors import ActrixError
 from actrix.objectives import matched
 from actrix.registry import system
 from actrix.run.preference import PairFeed, PreferenceLearner, Source, difference
+from actrix.run.settings import Comparisons
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium, hf:PATH, or table (for a game)
-    prompts: int = 64  # prompts per update
-    group: int = 4  # completions per prompt, paired off
+class Config(Comparisons):
     dataset: int = 32  # batches of the fixed data set
     online: str = "no"  # no, opponents or pairs: see the head of this file
     opponents: int = 0  # completions of the policy per prompt that both sides are compared with
@@ -41,13 +39,7 @@ class Config:
     exact: bool = False  # on a game: all pairs of answers and exact expectations (wants opponents)
     beta: float = 0.1  # weight of the divergence from the reference, win rate per nat
     inner: int = 1  # updates per round
-    rate: float = 2e-4  # learning rate
-    optimiser: str = "adam"  # adam, or sgd: plain steps
     momentum: float = 0.9  # decay of Adam's first moment
-    warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("ipo", family="preference", paper="2310.12036", acts=("tokens",))

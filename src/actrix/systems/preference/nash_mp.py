@@ -27,14 +27,12 @@ from actrix.objectives import matched
 from actrix.optim import Snapshot
 from actrix.registry import system
 from actrix.run.preference import PairFeed, PreferenceLearner, Source, difference
+from actrix.run.settings import Comparisons
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config:
-    model: str = "tiny"  # micro, tiny, small or medium, hf:PATH, or table (for a game)
-    prompts: int = 64  # prompts per update
-    group: int = 4  # completions per prompt, paired off
+class Config(Comparisons):
     opponents: int = 2  # completions per prompt that both sides are compared with
     labels: bool = False  # the oracle says yes or no, with its probability, instead of the probability
     exact: bool = False  # on a game: all pairs of answers and exact expectations instead of samples
@@ -43,13 +41,6 @@ class Config:
     prox: bool = True  # look ahead before each step; False: mirror descent
     inner: int = 4  # updates that solve one proximal step
     anchor_rate: float = 1.0  # how far pi_k moves to the policy in each round; below 1: a moving average
-    rate: float = 2e-4  # learning rate
-    optimiser: str = "adam"  # adam, or sgd: plain steps
-    momentum: float = 0.0  # decay of Adam's first moment; with it a game turns in circles
-    warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
-    warm_batch: int = 64  # demonstrations per supervised batch
-    warm_slips: float = 0.7  # share of demonstrations that are careless, where the task knows how (countdown)
-    warm_rate: float = 2e-3  # Adam learning rate of the warm start, falling to zero as a cosine
 
 
 @system("nash-mp", family="preference", paper="2505.19731", acts=("tokens",))

@@ -29,32 +29,23 @@ Policy (2303.03832); the variant: 2401.08632.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from actrix.actors.deterministic import Deterministic, smoothed
-from actrix.actors.population import Climbers, ascent
-from actrix.credit import bootstrap, similarity
-from actrix.critics.values import QEnsemble
+from actrix.credit import similarity
 from actrix.data.batches import Transitions
 from actrix.errors import ActrixError
-from actrix.nets.targets import tracked
-from actrix.objectives import regression
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.learner import Losses
-from actrix.run.population import Brood, QualityDiversity
+from actrix.run.population import Brood, ClimbingLearner
+from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Climbing):
     hidden: tuple[int, ...] = (128, 128)  # units of each hidden layer of a policy and of the actor
-    critic_hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer of the critics
-    cells: int = 1024  # of the archive
     offspring: int = 256  # policies evaluated for the archive in a round, one episode each
     climbers: int = 128  # of them by gradient steps
     injected: int = 0  # of them the actor at a random elite's descriptor (64 in DCRL); the rest are crossed
@@ -64,45 +55,17 @@ class Config:
     length: float = 0.1  # distance of descriptors at which a reward counts 1/e, as part of their range
     conditioned: bool = True  # False: d' = 0 for actor and critics, and rewards count in full (to see what d' does)
     reward_shift: float = 0.0  # added to every reward that the critic learns from, to make it positive
-    climb_steps: int = 150  # gradient steps of a climbing policy
-    climb_rate: float = 5e-3  # their Adam learning rate
-    critic_steps: int = 3_000  # updates of the critic in a round
     rate: float = 3e-4  # Adam learning rate of critics and actor
-    discount: float = 0.99  # per environment step
-    target_rate: float = 0.005  # Polyak rate of the targets
     delay: int = 2  # updates of the critics per update of the actor
-    smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions (a range of 2)
-    smoothing_clip: float = 0.5  # bound on that noise, in canonical actions
-    batch: int = 100  # transitions per update; climbing policies share them
-    capacity: int = 1_000_000  # transitions in the replay
-    horizon: int = 1_000  # environment steps that an episode may take; a longer one is an error
-    offset: float = 0.0  # added to every fitness in qd_score, to make it positive
     envs: int = 64  # environments stepped together; policies are evaluated in blocks of so many
 
 
 @system("dcg-map-elites", family="quality-diversity", paper="2303.03832", acts=("box",))
-class DCGMAPElites(QualityDiversity):
-    actor: Deterministic
-
+class DCGMAPElites(ClimbingLearner):
     def __init__(self, spec: Spec, config: Config) -> None:
-        super().__init__(spec, config)
+        super().__init__(spec, config, context=spec.descriptor)
         if config.climbers + config.injected > config.offspring:
             raise ActrixError("--climbers and --injected must fit into --offspring", misuse=True)
-        self.wants_context = spec.descriptor
-        seen = self.plain.spec.with_context(spec.descriptor)
-        self.actor = Deterministic(seen, config.hidden)
-        self.critic = QEnsemble(seen, config.critic_hidden, members=2)
-        self.target_actor = tracked(self.actor, config.target_rate)
-        self.target_critic = tracked(self.critic, config.target_rate)
-        self.climbers = Climbers(self.policies, config.climbers, spec.descriptor)
-        adam = Adam(config.rate)
-        self.optimise(
-            critic=(self.critic, adam), actor=(self.actor, adam), climbers=(self.climbers, Adam(config.climb_rate))
-        )
-
-    def select(self) -> None:
-        self.climbers.start(self.archive)
-        self.optimiser.reset("climbers")
 
     def breed(self) -> Brood:
         config = self.config
@@ -115,41 +78,14 @@ class DCGMAPElites(QualityDiversity):
         whatever = wanted.new_full((len(free), self.spec.descriptor), torch.nan)
         return Brood(torch.cat((free, actors)), torch.cat((whatever, wanted)), kept)
 
-    def given(self, wanted: Tensor) -> Tensor:
-        """Descriptors [B, K] as actor and critics are given them."""
+    def given(self, wanted: Tensor | None) -> Tensor:
+        assert wanted is not None
         return wanted if self.config.conditioned else torch.zeros_like(wanted)
 
-    def rows(self, obs: Tensor, wanted: Tensor) -> Tensor:
-        return torch.cat((self.perceive(obs), self.given(wanted)), -1)
-
-    def losses(self, batch: Transitions, phase: Hashable = "both") -> Losses:
-        if phase == "climb":
-            context = self.given(self.climbers.descriptor)
-            obs = self.perceive(batch.obs)
-            return Losses(climbers=ascent(self.policies, self.climbers.flat, self.critic, obs, context))
-        assert batch.context is not None
-        rows = self.rows(batch.obs, batch.context)
-        taken = self.critic(rows, batch.action).members
-        losses = Losses(critic=regression(taken, self.target(batch)))
-        if phase == "both":
-            losses.groups["actor"] = -self.critic.frozen(rows, self.actor(rows), first=1).members[0].mean()
-        return losses.note(value=taken.mean())
-
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        config = self.config
+    def reward(self, batch: Transitions) -> Tensor:
+        reward = batch.reward + self.config.reward_shift
+        if not self.config.conditioned:
+            return reward
         assert batch.context is not None
         assert batch.achieved is not None
-        reward = batch.reward + config.reward_shift
-        if config.conditioned:
-            reward = similarity(batch.achieved, batch.context, config.length) * reward
-        rows = self.rows(batch.next_obs, batch.context)
-        action = smoothed(self.target_actor(rows), config.smoothing, config.smoothing_clip)
-        value = self.target_critic(rows, action).reduce("min")
-        return bootstrap(reward, batch.terminated, value, config.discount)
-
-    def after_step(self, phase: Hashable = "both") -> None:
-        if phase != "climb":
-            self.target_critic.follow()
-        if phase == "both":
-            self.target_actor.follow()
+        return similarity(batch.achieved, batch.context, self.config.length) * reward

@@ -20,98 +20,31 @@ settings it has as a baseline in 2303.03832.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from actrix.actors.deterministic import Deterministic, smoothed
-from actrix.actors.population import Climbers, ascent
-from actrix.credit import bootstrap
-from actrix.critics.values import QEnsemble
-from actrix.data.batches import Transitions
 from actrix.errors import ActrixError
-from actrix.nets.targets import tracked
-from actrix.objectives import regression
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.learner import Losses
-from actrix.run.population import Brood, QualityDiversity
+from actrix.run.population import Brood, ClimbingLearner
+from actrix.run.settings import Climbing
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (128, 128)  # units of each hidden layer of a policy and of the greedy actor
-    critic_hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer of the critics
-    cells: int = 1024  # of the archive
-    offspring: int = 256  # policies evaluated in a round, one episode each
+class Config(Climbing):
     climbers: int = 127  # of them by gradient steps; one more is the greedy actor, the rest are crossed
     iso: float = 0.005  # standard deviation of the crossing's step in every parameter
     line: float = 0.05  # standard deviation of its step along the parents' line, as part of their distance
-    climb_steps: int = 150  # gradient steps of a climbing policy
-    climb_rate: float = 5e-3  # their Adam learning rate
-    critic_steps: int = 3_000  # updates of the critic in a round
-    rate: float = 3e-4  # Adam learning rate of critics and greedy actor
-    discount: float = 0.99  # per environment step
-    target_rate: float = 0.005  # Polyak rate of the targets
-    delay: int = 2  # updates of the critics per update of the greedy actor
-    smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions (a range of 2)
-    smoothing_clip: float = 0.5  # bound on that noise, in canonical actions
-    batch: int = 100  # transitions per update; climbing policies share them
-    capacity: int = 1_000_000  # transitions in the replay
-    horizon: int = 1_000  # environment steps that an episode may take; a longer one is an error
-    offset: float = 0.0  # added to every fitness in qd_score, to make it positive
-    envs: int = 64  # environments stepped together; offspring are evaluated in blocks of so many
 
 
 @system("pga-map-elites", family="quality-diversity", paper="10.1145/3449639.3459304", acts=("box",))
-class PGAMAPElites(QualityDiversity):
-    actor: Deterministic
-
+class PGAMAPElites(ClimbingLearner):
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)
         if config.climbers >= config.offspring:
             raise ActrixError("--climbers and the greedy actor must fit into --offspring", misuse=True)
-        seen = self.plain.spec
-        self.actor = Deterministic(seen, config.hidden)
-        self.critic = QEnsemble(seen, config.critic_hidden, members=2)
-        self.target_actor = tracked(self.actor, config.target_rate)
-        self.target_critic = tracked(self.critic, config.target_rate)
-        self.climbers = Climbers(self.policies, config.climbers, spec.descriptor)
-        adam = Adam(config.rate)
-        self.optimise(
-            critic=(self.critic, adam), actor=(self.actor, adam), climbers=(self.climbers, Adam(config.climb_rate))
-        )
-
-    def select(self) -> None:
-        self.climbers.start(self.archive)
-        self.optimiser.reset("climbers")
 
     def breed(self) -> Brood:
         crossed = self.crossed(self.config.offspring - self.config.climbers - 1)
         return Brood(torch.cat((crossed, self.climbers.flat.detach(), self.policies.specialised(self.actor))))
-
-    def losses(self, batch: Transitions, phase: Hashable = "both") -> Losses:
-        obs = self.perceive(batch.obs)
-        if phase == "climb":
-            return Losses(climbers=ascent(self.policies, self.climbers.flat, self.critic, obs))
-        taken = self.critic(obs, batch.action).members
-        losses = Losses(critic=regression(taken, self.target(batch)))
-        if phase == "both":
-            losses.groups["actor"] = -self.critic.frozen(obs, self.actor(obs), first=1).members[0].mean()
-        return losses.note(value=taken.mean())
-
-    @torch.no_grad()
-    def target(self, batch: Transitions) -> Tensor:
-        config, next_obs = self.config, self.perceive(batch.next_obs)
-        action = smoothed(self.target_actor(next_obs), config.smoothing, config.smoothing_clip)
-        value = self.target_critic(next_obs, action).reduce("min")
-        return bootstrap(batch.reward, batch.terminated, value, config.discount)
-
-    def after_step(self, phase: Hashable = "both") -> None:
-        if phase != "climb":
-            self.target_critic.follow()
-        if phase == "both":
-            self.target_actor.follow()
