@@ -18,6 +18,7 @@ from actrix import registry
 from actrix.deploy import onnx as deploy
 from actrix.errors import ActrixError
 from actrix.run import regimes
+from actrix.run.feeds import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,11 +38,12 @@ ABLE = {
     ]
     for name, kind in KIND_OF.items()
 }
+PATHS = [s for s in ABLE["Plain"] if registry.load(s).learner.feed is PathFeed]  # they need worlds with gradients
 # every system on one kind of space, and every kind of space under one system
 CASES = list(
     dict.fromkeys(
         [(slug, name) for name, slugs in reversed(ABLE.items()) for slug in slugs[:1]]
-        + [(slug, name) for slug in registry.catalogue() for name in [n for n in ABLE if slug in ABLE[n]][:1]]
+        + [(s, n) for s in registry.catalogue() if s not in PATHS for n in [n for n in ABLE if s in ABLE[n]][:1]]
         + [(slug, "Masked") for slug in ABLE["Masked"]]
     )
 )
@@ -151,6 +153,16 @@ def test_what_acts_by_more_than_a_network_agrees(case: str, data: str, tmp_path:
         policy.learner.actor.ascent = 0
     moved = np.abs(np.array([policy.act(row) for row in rows]) - first).max()
     assert (moved > 1e-3) == (slug != "bc"), "what the critic's gradient changes"
+
+
+@pytest.mark.parametrize("slug", PATHS)
+def test_what_learned_through_its_worlds_agrees(slug: str, tmp_path: Path) -> None:
+    folder = finished(slug, "actrix.envs.quadrotor:Hover-v0", tmp_path / "run")
+    assert deploy.export(folder, tmp_path / "policy.onnx")["checked"] > 100
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    width = session.get_inputs()[0].shape[1]
+    assert width < actrix.load(folder).learner.spec.obs_size, "what is privileged is not asked for"
+    assert session.run(None, {"obs": np.zeros((3, width), np.float32)})[0].shape == (3, 4)
 
 
 @pytest.fixture
