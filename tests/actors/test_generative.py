@@ -114,6 +114,38 @@ def test_a_chunk_is_played_to_its_end_and_then_decided_again() -> None:
     assert actor.act(torch.ones(2, 3)).action.tolist() == [[1, 2], [1, 2]], "without memory, the first of a new chunk"
 
 
+def test_a_chunk_ends_with_its_episode() -> None:
+    """Environments play at their own pace: who begins an episode decides anew, the others play on."""
+    actor = actor_of(chunk=3)
+    asked: list[list[float]] = []
+    actor.planner = lambda obs, mode: asked.append(obs[:, 0].tolist()) or torch.arange(6.0).repeat(len(obs), 1)  # type: ignore[func-returns-value]
+    memory, played = None, []
+    for t in range(6):
+        action, memory = actor.explore(torch.full((2, 3), float(t)) + torch.tensor([[0.0], [100.0]]), None, memory)
+        played.append(action.action[:, 0].tolist())
+        if t == 1:
+            memory = actor.forget(memory, torch.tensor([False, True]))
+    assert played == [[0, 0], [2, 2], [4, 0], [0, 2], [2, 4], [4, 0]]
+    assert asked == [[0, 100], [102], [3], [105]]
+    assert actor.forget(None, torch.tensor([True, True])) is None
+
+
+def test_a_plan_is_what_is_played() -> None:
+    actor, obs = actor_of(chunk=3), torch.randn(4, 3)
+    with torch.no_grad():
+        plan = actor.plan(obs, "mean")
+        assert plan.shape == (4, 3, 2)
+        assert torch.equal(plan[:, 0], actor.act(obs, "mean").action)
+        assert torch.equal(plan.flatten(1), actor.candidates(obs, 1, "mean")[:, 0])
+        torch.manual_seed(1)
+        plan, memory, played = actor.plan(obs), None, []
+        torch.manual_seed(1)
+        for _ in range(3):
+            action, memory = actor.exploit(obs, None, memory)
+            played.append(action.action)
+    assert torch.equal(torch.stack(played, 1), plan)
+
+
 @pytest.mark.parametrize(
     "action", [Box(2, (2,), None, None), Choices((4,), "discrete", (0,))], ids=["unbounded", "choices"]
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_datasets import ENDS, episodes, flat, read
 
-from actrix.data.chunks import Chunks
+from actrix.data.chunks import Chunks, Windows
 from actrix.data.mixture import Mixture
 
 DISCOUNT = 0.9
@@ -60,3 +60,31 @@ def test_chunks_are_drawn_alike_and_mixed(tmp_path: Path) -> None:
     assert drawn.valid is not None
     share = (drawn.obs[:, None] == data.tensor("obs")).all(-1).float().mean(0)
     torch.testing.assert_close(share, torch.full((len(data),), 1 / len(data)), atol=0.006, rtol=0)
+
+
+def test_windows_make_of_steps_what_chunks_are_of_data(tmp_path: Path) -> None:
+    """The recorded episodes, played by two environments side by side, one of which is a step behind and idle in
+    between: the same rows. What a barrier cuts off leaves none."""
+    data = read(flat(tmp_path / "data.npz"))
+    columns = {k: data.tensor(k).numpy() for k in ("obs", "action", "reward", "next_obs", "terminated", "truncated")}
+    order = [list(range(0, 9)), [-1, *range(9, 15)]]  # rows of each environment; -1: only a reset
+    order[1][3:3] = [-1]  # (between two of its episodes or in the middle of one)
+    for length in (2, 3, 6):
+        windows, found = Windows(2, length, DISCOUNT), []
+        for t in range(max(map(len, order))):
+            at = [rows[t] if t < len(rows) else -1 for rows in order]
+            made = windows.follow({k: v[at] for k, v in columns.items()}, np.array(at) >= 0)
+            found += [{k: v[i] for k, v in made.items()} for i in range(len(next(iter(made.values()), ())))]
+        expected = Chunks(data, length, DISCOUNT).at(torch.arange(len(data)))
+        assert len(found) == len(data)
+        for row in found:
+            (at,) = np.flatnonzero((columns["obs"] == row["obs"]).all(1))
+            for name, value in row.items():
+                np.testing.assert_allclose(value, getattr(expected, name)[at], rtol=1e-6, atol=1e-7, err_msg=name)
+        step = {k: v[:2] for k, v in columns.items()}
+        alive = {**step, "terminated": np.zeros(2, bool), "truncated": np.zeros(2, bool)}
+        assert not windows.follow(alive, np.ones(2, bool))
+        windows.forget()
+        ends = windows.follow({**alive, "truncated": np.ones(2, bool)}, np.ones(2, bool))
+        assert len(ends["reward"]) == 2, "only what began after the barrier"
+        assert not ends["valid"].any()

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_onnx import ABLE, finished, small
+from test_onnx import ABLE, finished, offline, small
 
 import actrix
 from actrix import registry
@@ -24,6 +24,7 @@ from actrix.run.trainer import RunOptions
 pytestmark = pytest.mark.skipif(c.compiler() is None, reason="there is no C compiler")
 FLAT = ["Plain", "Uneven", "Matrix", "Unbounded", "Whole", "Start", "Masked", "Several", "Bits"]
 CASES = [(slug, name) for name in FLAT for slug in ABLE[name][:1]]
+CASES += [("bn-mappo", "Several")]
 CASES += [(slug, "Plain") for slug in ABLE["Plain"][1:]] + [(slug, "Start") for slug in ABLE["Start"][1:]]
 
 
@@ -56,6 +57,43 @@ def test_every_kind_of_space_and_every_system(slug: str, name: str) -> None:
     if name != "Masked":  # (most masks leave little to choose)
         with pytest.raises(ActrixError, match="does not do what"):
             c.compare([c.execute(source, thing)], thing, learner)
+
+
+OFFLINE = {
+    "bins": ("bc", {"actor": "autoregressive"}),
+    "ranked and moved": ("pa-rl", {"proposals": 4, "keep": 2, "ascent": 1, "step": 0.3, "members": 2}),
+    "guided chunks": ("qgf", {"chunk": 2, "denoising_steps": 2, "guide": "jacobian", "guidance": 2.0}),
+}
+
+
+@pytest.mark.parametrize("case", OFFLINE)
+def test_what_acts_by_more_than_a_network(case: str, data: str) -> None:
+    """Gradients, ranking and chunks in C: `compare` raises where the policy does another thing."""
+    slug, settings = OFFLINE[case]
+    regime, config = offline(slug, data, **settings)
+    learner = regime.learner(registry.load(slug).learner, config, 0).eval()
+    thing = onnx.exportable(learner, regime)
+    regime.close()
+    source = c.convert(thing, {})
+    assert c.compare([c.execute(source, thing)], thing, learner)[0] > 100
+    assert f"float action[{3 * learner.chunk}]" in source
+
+
+def test_arrays_share_room_when_their_time_is_over(tmp_path: Path) -> None:
+    """A chain of many layers needs room for a few, whatever its length."""
+    stack = []
+    for layers in (2, 12):
+        net = torch.nn.Sequential(*(m for _ in range(layers) for m in (torch.nn.Linear(64, 64), torch.nn.Tanh())))
+        trials = {"obs": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
+        inputs = {"obs": torch.from_numpy(trials["obs"][:2])}
+        thing = onnx.Exportable(net, inputs, (), "action", trials, lambda learner, given: np.empty(0), None, {})
+        source = c.convert(thing, {})
+        with torch.no_grad():
+            expected = net(torch.from_numpy(trials["obs"])).numpy()
+        np.testing.assert_allclose(c.execute(source, thing), expected, rtol=1e-5, atol=1e-6)
+        stack.append(int(re.search(r"stack: .([\d,]+) bytes", source)[1].replace(",", "")))  # type: ignore[index]
+    assert stack[0] == stack[1]
+    assert stack[0] < 5 * 64 * 4, "and none for transposed weights"
 
 
 def test_a_run_becomes_a_file(tmp_path: Path) -> None:

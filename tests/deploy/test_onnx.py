@@ -18,6 +18,7 @@ from actrix import registry
 from actrix.deploy import onnx as deploy
 from actrix.errors import ActrixError
 from actrix.run import regimes
+from actrix.run.feeds import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,11 +38,12 @@ ABLE = {
     ]
     for name, kind in KIND_OF.items()
 }
+PATHS = [s for s in ABLE["Plain"] if registry.load(s).learner.feed is PathFeed]  # they need worlds with gradients
 # every system on one kind of space, and every kind of space under one system
 CASES = list(
     dict.fromkeys(
         [(slug, name) for name, slugs in reversed(ABLE.items()) for slug in slugs[:1]]
-        + [(slug, name) for slug in registry.catalogue() for name in [n for n in ABLE if slug in ABLE[n]][:1]]
+        + [(s, n) for s in registry.catalogue() if s not in PATHS for n in [n for n in ABLE if s in ABLE[n]][:1]]
         + [(slug, "Masked") for slug in ABLE["Masked"]]
     )
 )
@@ -98,6 +100,69 @@ def test_file_agrees_with_policy(slug: str, name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(action["high"], worlds.UNEVEN.high)
     if name == "Start":
         assert action["start"] == [-2]
+
+
+# -- policies that learned from data ---------------------------------------------
+
+OFFLINE = {
+    "number after number": ("bc", {"actor": "autoregressive"}),
+    "climbing a critic": ("pa-rl", {"proposals": 3, "keep": 2, "ascent": 1, "step": 0.3, "members": 2}),
+    "guided by a critic": ("qgf", {"chunk": 3, "denoising_steps": 2, "samples": 2, "guidance": 2.0}),
+}
+
+
+def offline(slug: str, data: str, **settings: object) -> tuple[regimes.Regime, object]:
+    """A regime of the data alone, and a small configuration."""
+    entry = registry.load(slug)
+    config = entry.config(**{"hidden": (8,), "batch": 4, **settings})
+    return regimes.make(entry, RunOptions(data=(data,), steps=3).resolved(), config), config
+
+
+@pytest.mark.parametrize("case", OFFLINE)
+def test_what_acts_by_more_than_a_network_agrees(case: str, data: str, tmp_path: Path) -> None:
+    """Trained on data alone, without an environment; gradients of the critic are in the file, and the whole chunk."""
+    slug, settings = OFFLINE[case]
+    regime, config = offline(slug, data, **settings)
+    regime.close()
+    options = RunOptions(data=(data,), steps=3, threads=1, compile="no")
+    trainer = Trainer.start(slug, options, config, tmp_path / "run")
+    for _ in trainer:
+        pass
+    trainer.close()
+    assert deploy.export(tmp_path / "run", tmp_path / "policy.onnx")["checked"] > 100
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    policy = actrix.load(tmp_path / "run")
+    rows = np.random.default_rng(0).standard_normal((7, 5)).astype(np.float32)
+    found = session.run(None, {"obs": rows})[0]
+    plans = np.array(policy.plan_rows(rows))
+    np.testing.assert_allclose(found, plans if slug == "qgf" else plans[:, 0], rtol=1e-4, atol=1e-4)
+    first = found[:, 0] if slug == "qgf" else found
+    np.testing.assert_allclose(first, [policy.act(row) for row in rows], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(session.run(None, {"obs": rows[:1]})[0], found[:1], rtol=1e-4, atol=1e-4)
+    for action in found.reshape(-1, 3):
+        assert worlds.UNEVEN.contains(action)
+    about = session.get_modelmeta().custom_metadata_map
+    if slug == "qgf":
+        assert found.shape == (7, 3, 3)
+        chunk = json.loads(about["chunk"])
+        assert (chunk["length"], chunk["axis"]) == (3, 1)
+        policy.learner.configure(guidance=0.0)
+    else:
+        assert "chunk" not in about
+    if slug == "pa-rl":
+        policy.learner.actor.ascent = 0
+    moved = np.abs(np.array([policy.act(row) for row in rows]) - first).max()
+    assert (moved > 1e-3) == (slug != "bc"), "what the critic's gradient changes"
+
+
+@pytest.mark.parametrize("slug", PATHS)
+def test_what_learned_through_its_worlds_agrees(slug: str, tmp_path: Path) -> None:
+    folder = finished(slug, "actrix.envs.quadrotor:Hover-v0", tmp_path / "run")
+    assert deploy.export(folder, tmp_path / "policy.onnx")["checked"] > 100
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    width = session.get_inputs()[0].shape[1]
+    assert width < actrix.load(folder).learner.spec.obs_size, "what is privileged is not asked for"
+    assert session.run(None, {"obs": np.zeros((3, width), np.float32)})[0].shape == (3, 4)
 
 
 @pytest.fixture

@@ -232,7 +232,11 @@ def test_observations_are_normalised_by_the_data_and_stay_so(pendulum: Path) -> 
 RUNS = {
     "offline": {"system": "td3-bc", "steps": 80},
     "then online": {"system": "cal-ql", "steps": 40, "online_steps": 60, "samples": 2, "capacity": 30},
-}
+    "chunks, then online": {
+        "system": "qgf", "steps": 40, "online_steps": 60, "chunk": 3, "denoising_steps": 1, "guide": "none", "envs": 2,
+        "capacity": 30,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -246,7 +250,7 @@ def test_a_resumed_run_has_the_same_bits(name: str, pendulum: Path, tmp_path: Pa
         folder = tmp_path / str(stop)
         trainer = start(system, folder, **settings)
         for report in trainer:
-            if report.step == stop:
+            if report.step >= stop:
                 break
         trainer.close()
         resumed = Trainer.resume(folder)

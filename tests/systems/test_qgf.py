@@ -177,7 +177,7 @@ def test_chunks_are_learned_played_evaluated_and_collected(tmp_path: Path) -> No
     policy = api.load(tmp_path / "run")
     learner: Any = policy.learner  # type: ignore[union-attr]
     chunks = []
-    learner.actor.planner = lambda obs, mode: chunks.append(learner.plan(obs, mode)) or chunks[-1]
+    learner.actor.planner = lambda obs, mode: chunks.append(learner.made(obs, mode)) or chunks[-1]
     play = policy.player()  # type: ignore[union-attr]
     played = [play(np.zeros(3, np.float32)) for _ in range(7)]
     assert len(chunks) == 3
@@ -208,6 +208,51 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(ActrixError, match="not 'cleann'") as caught:
         build("qgf", SPECS["box"], guide="cleann")
     assert caught.value.misuse
-    env = name("box")
-    with pytest.raises(ActrixError, match="learns from data only"):
-        Trainer.start("qgf", RunOptions(env=env, data=recorded(env), steps=10, online_steps=10))
+
+
+def test_online_its_replay_holds_the_chunks_of_what_it_did() -> None:
+    """Against the steps themselves, taken down on their way into the worlds, in two environments."""
+    env, entry = name("box"), registry.load("qgf")
+    config = entry.config(chunk=3, hidden=(8,), batch=16, denoising_steps=2, guidance=0.1, discount=0.9, envs=2)
+    options = RunOptions(
+        env=env, data=recorded(env), steps=4, online_steps=60, eval_episodes=1, compile="no", threads=1
+    )
+    trainer = Trainer.start("qgf", dataclasses.replace(options, checkpoint_every=1000), config)
+    worlds: Any = trainer.regime.worlds  # type: ignore[attr-defined]
+    real, steps = worlds.step, [[[]], [[]]]  # of each world, episodes of (action, reward, ends, terminates, next obs)
+
+    def step(action: np.ndarray) -> Any:
+        out = real(action)
+        for i in range(2):
+            ends = bool(out.terminated[i] or out.truncated[i])
+            steps[i][-1].append((action[i].copy(), out.reward[i], bool(out.terminated[i]), out.next_obs[i].copy()))
+            if ends:
+                steps[i].append([])
+        return out
+
+    worlds.step = step
+    updates = [report.updates for report in trainer]
+    feed: Any = trainer.feed
+    found = feed.online.replay.tensors()
+    trainer.close()
+    assert updates[:4] == [1, 2, 3, 4]
+    assert updates[-1] >= 4 + 60 - 3 * 2, "it begins to learn when the first chunk is whole"
+    expected = []
+    for episodes in steps:
+        assert len(episodes) > 4
+        for k, episode in enumerate(episodes):
+            over = k < len(episodes) - 1
+            for t in range(len(episode)):
+                part = episode[t : t + 3]
+                if not over and len(part) < 3:
+                    continue  # under way
+                action = np.zeros((3, 2), np.float32)
+                action[: len(part)] = [p[0] for p in part]
+                total = sum(0.9**j * p[1] for j, p in enumerate(part))
+                expected.append((*action.ravel(), total, *part[-1][3], part[-1][2], len(part) == 3 or part[-1][2]))
+    single = {k: found[k][:, None] for k in ("reward", "terminated", "valid")}
+    parts = (found["action"], single["reward"], found["next_obs"], single["terminated"], single["valid"])
+    rows = torch.cat(parts, 1).numpy()
+    assert len(rows) == len(expected)
+    order = lambda table: table[np.lexsort(np.round(table, 4).T)]  # noqa: E731
+    np.testing.assert_allclose(order(rows), order(np.array(expected, np.float32)), rtol=1e-5, atol=1e-5)

@@ -72,11 +72,12 @@ class Autoregressive(Actor):
         """Bins [B, A] by inversion of the distribution function at chances [B, A] (None: the likeliest), and the
         log-density [B]."""
         features = self.encoder(obs)
-        known = features.new_zeros(len(obs), self.size, self.bins)
-        total = features.new_zeros(len(obs))
+        rows = obs.shape[0]  # (which may be free in a graph, as len() may not)
+        known = features.new_zeros(rows, self.size, self.bins)
+        total = features.new_zeros(rows)
         picks = []
         for i in range(self.size):
-            which = torch.eye(self.size, device=known.device, dtype=known.dtype)[i].expand(len(obs), -1)
+            which = torch.eye(self.size, device=known.device, dtype=known.dtype)[i].expand(rows, -1)
             logp = F.log_softmax(self.net(torch.cat((features, known.flatten(1), which), -1)), -1)
             if chance is None:
                 pick = logp.argmax(-1)
@@ -89,7 +90,7 @@ class Autoregressive(Actor):
 
     def sample(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """An action [B, A], without gradient, and its log-density [B]."""
-        chance = torch.rand(len(obs), self.size, device=self.before.device, dtype=self.before.dtype)
+        chance = torch.rand(obs.shape[0], self.size, device=self.before.device, dtype=self.before.dtype)
         index, logp = self._decide(obs, chance)
         return self.place(index, torch.rand_like(chance)), logp
 
@@ -104,7 +105,7 @@ class Autoregressive(Actor):
     def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
         rows = obs[:, None].expand(-1, count, -1).flatten(0, 1)
         if mode == "mean":
-            chance = fixed_uniform(count, self.size, self.before).repeat(len(obs), 1)
+            chance = fixed_uniform(count, self.size, self.before).repeat(obs.shape[0], 1)
             found = self.place(self._decide(rows, chance)[0], 0.5)
         else:
             found = self.sample(rows)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -43,6 +44,16 @@ class Actor(nn.Module):
         """
         return self.act(obs, "mean", mask), memory
 
+    def plan(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Tensor:
+        """All that is decided at once: [B, D] -> [B, K, A], K actions in a row of which `act` gives the first. K is 1
+        but for an actor that plays chunks."""
+        return self.act(obs, mode, mask).action[:, None]
+
+    def forget(self, memory: Any, ended: Tensor) -> Any:
+        """`memory` of `explore` or `exploit` after the episodes of some rows, `ended` [N] bool, are over. What is held
+        may outlast them (noise), or not (a plan)."""
+        return memory
+
     def condition(self, obs: Tensor) -> Tensor | None:
         """Draw what decisions are made under besides their observations [..., D] (the noise of a random graph):
         [..., E], or None where there is no such thing.
@@ -72,9 +83,19 @@ def fixed_uniform(count: int, size: int, like: Tensor) -> Tensor:
 
     The lattice of Roberts' sequence: multiples of 1/g, 1/g^2, ..., g^(size + 1) = g + 1, modulo 1.
     """
+    return torch.tensor(_lattice(count, size), dtype=like.dtype, device=like.device)
+
+
+def fixed_normal(count: int, size: int, like: Tensor) -> Tensor:
+    """The quantiles of the standard normal distribution at `fixed_uniform`: [count, size]."""
+    quantile = NormalDist().inv_cdf
+    rows = [[quantile(u) for u in row] for row in _lattice(count, size)]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+
+
+def _lattice(count: int, size: int) -> list[list[float]]:
+    # (numbers and not tensors, so that a graph holds them as they are)
     g = 2.0
     for _ in range(40):
         g = (1.0 + g) ** (1.0 / (size + 1))
-    number = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
-    step = torch.tensor([g ** -(i + 1) for i in range(size)], dtype=torch.float64)
-    return ((0.5 + number * step) % 1.0).to(like)
+    return [[(0.5 + n * g ** -(i + 1)) % 1.0 for i in range(size)] for n in range(1, count + 1)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from actrix.actors.base import Action, Actor, fixed_uniform
+from actrix.actors.base import Action, Actor, fixed_normal
 from actrix.actors.noise import held, zeta
 from actrix.nets.mlp import MLP
 from actrix.nets.unit import UnitNet
@@ -149,7 +149,7 @@ class Gaussian(Actor):
     def candidates(self, obs: Tensor, count: int, mode: str = "sample") -> Tensor:
         mean = self(obs)[:, None].expand(-1, count, -1)
         if mode == "mean":
-            noise = torch.special.ndtri(fixed_uniform(count, mean.shape[-1], mean))
+            noise = fixed_normal(count, mean.shape[-1], mean)
         else:
             noise = torch.randn_like(mean)
         return (mean + self.log_std.exp() * noise).clamp(-1.0, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +18,14 @@ ObsGuide = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """(obs [N, D], noisy [N, A], clean as predicted [N, A], time) -> what is added to the velocity [N, A]"""
 
 
+@dataclass(frozen=True)
+class Playing:
+    """The chunks that N environments are playing, and which action comes next in each."""
+
+    chunk: Tensor  # [N, H, action_size]
+    at: Tensor  # [N] int64; H: a new one is due
+
+
 class Generative(Actor):
     """Actions made out of noise in `steps` steps; the network sees observation, noisy action and time.
 
@@ -25,8 +33,9 @@ class Generative(Actor):
     `act` in mode "sample" draws noise; in mode "mean" the noise is always the same (`latents`, drawn with the
     weights): one sample, a function of the observation, which can be exported. Evaluation samples (`exploit`).
 
-    With `chunk` H > 1 it proposes the next H actions at once, flattened to A = H * action_size. `act` returns the first
-    of them, decided anew at every call; `explore` and `exploit` play all H, and then decide again.
+    With `chunk` H > 1 it proposes the next H actions at once, flattened to A = H * action_size. `plan` returns them,
+    `act` the first, decided anew at every call; `explore` and `exploit` play all H, or to the episode's end, and then
+    decide again.
     """
 
     latents: Tensor
@@ -113,18 +122,28 @@ class Generative(Actor):
         )  # fmt: skip
         return made.clamp(-1.0, 1.0)
 
-    def plan(self, obs: Tensor, mode: str = "sample") -> Tensor:
-        """The whole decision, a chunk where there are chunks: [B, D] -> [B, A]."""
-        return self.candidates(obs, 1, mode)[:, 0] if self.planner is None else self.planner(obs, mode)
+    def plan(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Tensor:
+        """The whole decision: [B, D] -> [B, H, action_size]."""
+        made = self.candidates(obs, 1, mode)[:, 0] if self.planner is None else self.planner(obs, mode)
+        return made.unflatten(-1, (self.chunk, self.single))
 
     def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
-        return Action(self.plan(obs, mode)[:, : self.single])
+        return Action(self.plan(obs, mode)[:, 0])
 
-    def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
-        """`memory`: what is left of the chunk that is being played, [N, actions, action_size]."""
-        if memory is None or not memory.shape[1]:
-            memory = self.plan(obs).unflatten(-1, (self.chunk, self.single))
-        return Action(memory[:, 0]), memory[:, 1:]
+    def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Playing | None = None) -> tuple[Action, Playing]:
+        if memory is None:
+            memory = Playing(self.plan(obs), torch.zeros_like(obs[:, 0], dtype=torch.int64))
+        elif bool((over := memory.at == self.chunk).any()):
+            chunk, at = memory.chunk.clone(), torch.where(over, 0, memory.at)
+            chunk[over] = self.plan(obs[over])
+            memory = Playing(chunk, at)
+        return Action(memory.chunk[torch.arange(len(obs)), memory.at]), Playing(memory.chunk, memory.at + 1)
 
-    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
+    def forget(self, memory: Playing | None, ended: Tensor) -> Playing | None:
+        """The rest of a chunk was meant for the episode that is over."""
+        if memory is None:
+            return None
+        return Playing(memory.chunk, torch.where(ended.to(memory.at.device), self.chunk, memory.at))
+
+    def exploit(self, obs: Tensor, mask: Tensor | None = None, memory: Playing | None = None) -> tuple[Action, Playing]:
         return self.explore(obs, mask, memory)

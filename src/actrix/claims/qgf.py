@@ -126,7 +126,7 @@ def weighted(seed: int, scale: float) -> Any:
                 advantage = learner.worth(batch.obs, batch.action) - learner.value(batch.obs)
             weight = (scale * advantage).exp().clamp(max=100.0) * batch.valid
             optimiser.step({"actor": actor.imitate(batch.obs, batch.action, weight)})
-    actor.planner = learner.plan
+    actor.planner = learner.made
     learner.actor = actor
     return learner
 

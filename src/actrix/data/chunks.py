@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,3 +53,44 @@ class Chunks:
             truncated=tensor("truncated")[last],
             valid=inside[:, -1] | terminated,
         )
+
+
+class Windows:
+    """Steps of N environments, as they are made, to chunks of `length` H steps for a replay.
+
+    Every step begins one, and its row is what `Chunks` has for that step; it is made as soon as the chunk or the
+    episode is over. What `forget` cuts off is no row: what would have followed is not known.
+    """
+
+    def __init__(self, worlds: int, length: int, discount: float) -> None:
+        self.length = length
+        self.weights = (discount ** np.arange(length)).astype(np.float32)
+        self.running: list[list[dict[str, Any]]] = [[] for _ in range(worlds)]  # steps whose chunks are not over
+
+    def forget(self) -> None:
+        for steps in self.running:
+            steps.clear()
+
+    def follow(self, columns: dict[str, np.ndarray], valid: np.ndarray) -> dict[str, np.ndarray]:
+        """One step of every environment, [N, ...] by column, `valid` [N]; the rows that it completes, 0 to N * H."""
+        rows = []
+        for i in np.flatnonzero(valid).tolist():
+            steps = self.running[i]
+            steps.append({name: values[i].copy() for name, values in columns.items()})
+            if steps[-1]["terminated"] or steps[-1]["truncated"]:
+                rows += [self._row(steps[k:]) for k in range(len(steps))]
+                steps.clear()
+            elif len(steps) == self.length:
+                rows.append(self._row(steps))
+                del steps[0]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def _row(self, steps: list[dict[str, Any]]) -> dict[str, Any]:
+        first, last, n = steps[0], steps[-1], len(steps)
+        size = first["action"].size
+        action = np.zeros(self.length * size, np.float32)
+        action[: n * size] = np.concatenate([step["action"] for step in steps])
+        reward = (np.array([step["reward"] for step in steps], np.float32) * self.weights[:n]).sum()
+        ends = {name: last[name] for name in ("next_obs", "terminated", "truncated")}
+        valid = n == self.length or bool(last["terminated"])
+        return {"obs": first["obs"], "action": action, "reward": reward, **ends, "valid": np.bool_(valid)}

@@ -149,8 +149,11 @@ class Replay(Ring):
         masks: bool = False,
         returns: bool = False,
         context: int = 0,
+        chunk: int = 1,
     ) -> None:
-        """context: width of the columns `context` and `achieved`; 0 has none."""
+        """context: width of the columns `context` and `achieved`; 0 has none. chunk: actions of a row (`data.chunks`);
+        more than 1 have the column `valid`."""
+        spec = spec.chunked(chunk) if chunk > 1 else spec
         choices = isinstance(spec.action, Choices)
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
             "obs": ((spec.obs_size,), spec.obs_dtype),
@@ -164,6 +167,8 @@ class Replay(Ring):
             layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
         if returns:
             layout["returns"] = ((), np.float32)
+        if chunk > 1:
+            layout["valid"] = ((), np.bool_)
         if context:
             layout["context"] = layout["achieved"] = ((context,), np.float32)
         super().__init__(layout, capacity, folder, slack)

@@ -19,6 +19,7 @@ import json
 import math
 import operator
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -31,7 +32,7 @@ import torch
 from torch import Tensor
 
 import actrix
-from actrix.deploy.onnx import Exportable, compare, exportable, plain_products, quiet, write
+from actrix.deploy.onnx import Exportable, compare, exportable, plain_products, quiet, traced, write
 from actrix.errors import ActrixError, brief
 
 TYPES = {
@@ -58,6 +59,7 @@ REDUCE = {  # first value, and each step
 }  # fmt: skip
 
 
+MOST_STACK = 4 << 20  # bytes of arrays: half of what a process has on most systems
 AS_ONNX = "export it as ONNX: give --out a name that ends in .onnx"
 
 
@@ -69,18 +71,55 @@ class Writer:
         self.values: dict[str, Tensor] = {}  # node -> its shape and type (a meta or real tensor)
         self.constants: list[str] = []
         self.body: list[str] = []
+        self.arrays: dict[str, tuple[str, int]] = {}  # C array -> type and length
+        self.written: dict[tuple[torch.dtype, bytes], str] = {}  # constant -> C array
+        self.known: dict[str, Tensor] = {}  # node -> its value, where that is a constant
 
     def constant(self, node: str, value: Tensor) -> None:
-        name = f"w{len(self.constants)}"
+        self.values[node] = self.known[node] = value
+        content = (value.dtype, value.contiguous().numpy().tobytes())
+        if content in self.written:  # the same at every step of a policy that takes several
+            self.names[node] = self.written[content]
+            return
+        name = self.names[node] = self.written[content] = f"w{len(self.constants)}"
         flat = ", ".join(literal(x, value.dtype) for x in value.reshape(-1).tolist()) or "0"
         self.constants.append(f"static const {TYPES[value.dtype]} {name}[{max(value.numel(), 1)}] = {{{flat}}};")
-        self.names[node], self.values[node] = name, value
 
     def declare(self, node: str, value: Tensor) -> str:
         name = f"v{len(self.names)}"
         self.names[node], self.values[node] = name, value
-        self.body.append(f"{TYPES[value.dtype]} {name}[{max(value.numel(), 1)}];")
+        self.arrays[name] = (TYPES[value.dtype], max(value.numel(), 1))
         return name
+
+    def packed(self) -> tuple[list[str], int]:
+        """The function's body, and the bytes of its arrays.
+
+        An array whose last use is over gives its room to the next of its type, so that the stack need not hold a policy
+        that takes many steps.
+        """
+        named = [[name for name in re.findall(r"\bv\d+\b", line) if name in self.arrays] for line in self.body]
+        last = {name: i for i, names in enumerate(named) for name in names}
+        rooms: list[tuple[str, int]] = []
+        room: dict[str, int] = {}
+        free: set[int] = set()
+        for i, names in enumerate(named):
+            for name in dict.fromkeys(names):
+                if name in room:
+                    continue
+                kind, length = self.arrays[name]
+                fits = [r for r in free if rooms[r][0] == kind]
+                if fits:
+                    room[name] = best = min(fits, key=lambda r: abs(rooms[r][1] - length))
+                    rooms[best] = (kind, max(length, rooms[best][1]))
+                    free.remove(best)
+                else:
+                    room[name] = len(rooms)
+                    rooms.append((kind, length))
+            free |= {room[name] for name in names if last[name] == i}
+        declared = [f"{kind} v{r}[{length}];" for r, (kind, length) in enumerate(rooms)]
+        bytes_of = {TYPES[t]: torch.empty(0, dtype=t).element_size() for t in TYPES}
+        stack = sum(bytes_of[kind] * length for kind, length in rooms)
+        return declared + [re.sub(r"\bv\d+\b", lambda m: f"v{room[m[0]]}", line) for line in self.body], stack
 
     def loop(self, size: int, line: str) -> None:
         self.body.append(f"for (int i = 0; i < {size}; i++) {line}")
@@ -102,11 +141,13 @@ class Writer:
             self.values[node.name] = self.values[f"{args[0].name}[{args[1]}]"]
             return
         name = str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
-        if name in ("_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size"):
+        if name in ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size"):
             return
         value = node.meta["val"]
         if name in SAME:
             self.names[node.name], self.values[node.name] = self.names[args[0].name], value
+            if args[0].name in self.known:
+                self.known[node.name] = self.known[args[0].name].reshape(value.shape)
             return
         special: Callable[..., None] | None = getattr(self, f"_{name.strip('_')}", None)
         if special is not None:
@@ -178,17 +219,26 @@ class Writer:
         self.loop(out.numel(), f"{self.names[node.name]}[i] += {self.operand(bias, out, out.dtype)};")
 
     def _log_softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
-        size, source, name = self._last(x, dim), self.names[x.name], self.declare(node.name, out)
-        each = f"for (int k = i * {size}; k < (i + 1) * {size}; k++)"
+        size, place = self._along(x, dim)
+        name, source = self.declare(node.name, out), place.format("k")
+        there = f"{name}{source[source.index('[') :]}"
+        each = f"for (int k = 0; k < {size}; k++)"
         self.loop(
             out.numel() // size,
-            f"{{ double m = -INFINITY, s = 0; {each} if ({source}[k] > m) m = {source}[k];\n"
-            f"    {each} s += exp({source}[k] - m); {each} {name}[k] = (float)({source}[k] - m - log(s)); }}",
+            f"{{ double m = -INFINITY, s = 0; {each} if ({source} > m) m = {source};\n"
+            f"    {each} s += exp({source} - m); {each} {there} = (float)({source} - m - log(s)); }}",
         )
 
     def _softmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, half: bool = False) -> None:
         self._log_softmax(node, out, x, dim, half)
         self.loop(out.numel(), f"{self.names[node.name]}[i] = expf({self.names[node.name]}[i]);")
+
+    def _cumsum(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, **kwargs: Any) -> None:
+        size, place = self._along(x, dim)
+        name, source = self.declare(node.name, out), place.format("k")
+        there = f"{name}{source[source.index('[') :]}"
+        total = f"for (int k = 0; k < {size}; k++) {{ s += {source}; {there} = s; }}"
+        self.loop(out.numel() // size, f"{{ {TYPES[out.dtype]} s = 0; {total} }}")
 
     def _slice(
         self, node: torch.fx.Node, out: Tensor, x: Any, dim: int = 0, start: Any = 0, stop: Any = None, step: int = 1
@@ -217,7 +267,11 @@ class Writer:
             start += size
 
     def _pick(self, node: Any, out: Tensor, x: Any, offset: int, strides: Sequence[int]) -> None:
-        name = self.declare(node if isinstance(node, str) else node.name, out)
+        whose = node if isinstance(node, str) else node.name
+        if x.name in self.known:  # (a transposed weight, say)
+            self.constant(whose, self.known[x.name].contiguous().as_strided(out.shape, strides, offset))
+            return
+        name = self.declare(whose, out)
         self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{offset} + {at('i', out.shape, strides)}];")
 
     def _index_select(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any) -> None:
@@ -247,11 +301,56 @@ class Writer:
             self.loop(math.prod(shape), f"{name}[{where}] = {self.names[part.name]}[i];")
             start += shape[dim]
 
+    def _repeat(self, node: torch.fx.Node, out: Tensor, x: Any, times: Sequence[int]) -> None:
+        shape, name = list(self.values[x.name].shape), self.declare(node.name, out)
+        shape = [1] * (len(times) - len(shape)) + shape
+        own, strides = contiguous(out.shape), contiguous(shape)
+        place = " + ".join(f"i / {mine} % {n} * {stride}" for mine, n, stride in zip(own, shape, strides))
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[{place}];")
+
     def _full(self, node: torch.fx.Node, out: Tensor, size: Any, value: Any, **kwargs: Any) -> None:
         self._elementwise(node, out, literal(value, out.dtype))
 
     def _full_like(self, node: torch.fx.Node, out: Tensor, x: Any, value: Any, **kwargs: Any) -> None:
         self._elementwise(node, out, literal(value, out.dtype))
+
+    def _scalar_tensor(self, node: torch.fx.Node, out: Tensor, value: Any, **kwargs: Any) -> None:
+        self._elementwise(node, out, literal(value, out.dtype))
+
+    def _arange(self, node: torch.fx.Node, out: Tensor, *numbers: Any, **kwargs: Any) -> None:
+        self.constant(node.name, torch.arange(*numbers, dtype=out.dtype))
+
+    def _remainder(self, node: torch.fx.Node, out: Tensor, a: Any, b: Any) -> None:
+        whole = "({a} % {b} + {b}) % {b}"  # the sign is that of b, as in Python
+        self._elementwise(node, out, "{a} - {b} * floor{f}({a} / {b})" if out.is_floating_point() else whole, a, b)
+
+    def _topk(
+        self, node: torch.fx.Node, out: Sequence[Tensor], x: Any, k: int, dim: int = -1, largest: bool = True,
+        ordered: bool = True,
+    ) -> None:  # fmt: skip
+        """The first of equals, as often as there are places: each compares with those taken before it."""
+        size, source = self._last(x, dim), self.names[x.name]
+        values, places = (self.declare(f"{node.name}[{i}]", piece) for i, piece in enumerate(out))
+        row, more = f"{source}[i * {size} + ", ">" if largest else "<"
+        self.loop(
+            out[0].numel() // max(k, 1),
+            f"for (int j = 0; j < {k}; j++) {{ int best = -1; for (int c = 0; c < {size}; c++) {{\n"
+            f"    int taken = 0; for (int t = 0; t < j; t++) taken |= {places}[i * {k} + t] == c;\n"
+            f"    if (!taken && (best < 0 || {row}c] {more} {row}best])) best = c; }}\n"
+            f"    {places}[i * {k} + j] = best; {values}[i * {k} + j] = {row}best]; }}",
+        )
+
+    def _scatter(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int, index: Any, value: Any) -> None:
+        name, shape = self.declare(node.name, out), self.values[index.name].shape
+        self.loop(out.numel(), f"{name}[i] = {self.names[x.name]}[i];")
+        strides, dim = contiguous(out.shape), dim % out.ndim
+        rest = at("i", shape, [0 if d == dim else s for d, s in enumerate(strides)])
+        if isinstance(value, torch.fx.Node):
+            given = f"{self.names[value.name]}[{at('i', shape, contiguous(self.values[value.name].shape))}]"
+        else:
+            given = literal(value, out.dtype)
+        place = f"{rest} + {self.names[index.name]}[i] * {strides[dim]}"
+        self.loop(math.prod(shape), f"{name}[{place}] = {given};")
 
     def _argmax(self, node: torch.fx.Node, out: Tensor, x: Any, dim: int = -1, keepdim: bool = False) -> None:
         size, place = self._along(x, dim)
@@ -259,8 +358,10 @@ class Writer:
         step = f"if ({place.format('k')} > {place.format(f'{name}[i]')}) {name}[i] = k;"
         self.loop(out.numel(), f"{{ {name}[i] = 0; for (int k = 1; k < {size}; k++) {step} }}")
 
-    def _reduce(self, node: torch.fx.Node, out: Tensor, how: str, x: Any, dim: Any = -1, keepdim: bool = False) -> None:
-        size, place = self._along(x, dim[0] if isinstance(dim, list | tuple) and len(dim) == 1 else dim)
+    def _reduce(
+        self, node: torch.fx.Node, out: Tensor, how: str, x: Any, dim: Any = None, keepdim: bool = False
+    ) -> None:
+        size, place = self._along(x, dim)
         name, kind = self.declare(node.name, out), TYPES[out.dtype]
         first, form = REDUCE[how]
         step, share = form.format(a=place.format("k")), f" / {size}" if how == "mean" else ""
@@ -269,19 +370,21 @@ class Writer:
         )
 
     def _along(self, x: Any, dim: Any) -> tuple[int, str]:
-        """How many elements there are along a dimension, and where number {} of those of result i is."""
+        """How many elements there are along a dimension (several, or all where none is named), and where number {0} of
+        those of result i is."""
         shape = list(self.values[x.name].shape)
-        if not isinstance(dim, int):
-            raise ActrixError(f"this policy cannot be written as C: it reduces over {dim}", AS_ONNX)
-        strides = contiguous(shape)
-        size, stride = shape.pop(dim), strides.pop(dim)
-        return size, f"{self.names[x.name]}[{at('i', shape, strides)} + ({{}}) * {stride}]"
+        dims = list(range(len(shape))) if dim is None or dim == [] else [dim] if isinstance(dim, int) else list(dim)
+        gone, strides = [d % len(shape) for d in dims], contiguous(shape)
+        kept = [d for d in range(len(shape)) if d not in gone]
+        place = at("i", [shape[d] for d in kept], [strides[d] for d in kept])
+        number = at("({0})", [shape[d] for d in gone], [strides[d] for d in gone])
+        return math.prod(shape[d] for d in gone), f"{self.names[x.name]}[{place} + {number}]"
 
     def _last(self, x: Any, dim: Any) -> int:
         shape = self.values[x.name].shape
         if not isinstance(dim, int) or dim % len(shape) != len(shape) - 1:
             raise ActrixError(
-                "this policy cannot be written as C: a softmax over another dimension than the last", AS_ONNX
+                "this policy cannot be written as C: it ranks along another dimension than the last", AS_ONNX
             )
         return int(shape[-1])
 
@@ -289,7 +392,7 @@ class Writer:
         self, node: torch.fx.Node, out: Sequence[Tensor], x: Any, shape: Any, weight: Any, bias: Any, epsilon: float
     ) -> None:
         size, source = math.prod(shape), self.names[x.name]
-        name = self.declare(f"{node.name}[0]", out[0])
+        name, mean, inverse = (self.declare(f"{node.name}[{k}]", piece) for k, piece in enumerate(out))
         scale = f" * {self.names[weight.name]}[k]" if weight is not None else ""
         shift = f" + {self.names[bias.name]}[k]" if bias is not None else ""
         each, x_k = f"for (int k = 0; k < {size}; k++)", f"{source}[i * {size} + k]"
@@ -297,7 +400,8 @@ class Writer:
             out[0].numel() // size,
             f"{{ double m = 0, s = 0; {each} m += {x_k}; m /= {size};\n"
             f"    {each} s += ({x_k} - m) * ({x_k} - m); s = 1 / sqrt(s / {size} + {epsilon!r});\n"
-            f"    {each} {name}[i * {size} + k] = (float)(({x_k} - m) * s){scale}{shift}; }}",
+            f"    {each} {name}[i * {size} + k] = (float)(({x_k} - m) * s){scale}{shift};\n"
+            f"    {mean}[i] = m; {inverse}[i] = s; }}",
         )
 
 
@@ -348,7 +452,7 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
     examples = tuple(rows[:1] for rows in thing.inputs.values())
     try:
         with quiet(), plain_products(), torch.no_grad():
-            program = torch.export.export(thing.module, examples).run_decompositions()
+            program = traced(thing.module, examples).run_decompositions()
     except Exception as error:
         raise ActrixError(
             f"this policy cannot be written as C: {brief(error.__cause__ or error)}",
@@ -372,16 +476,21 @@ def convert(thing: Exportable, about: dict[str, Any]) -> str:
             parameters.append(f"const {TYPES[example.dtype]} {name}[{example[0].numel()}]")
             writer.names[node.name], writer.values[node.name] = name, example[:1]
         elif node.op == "call_function":
-            writer.node(node)
+            if node.users:
+                writer.node(node)
         elif node.op == "output":
             value = node.args[0][-1]
             out, kind = writer.values[value.name], TYPES[writer.values[value.name].dtype]
             parameters.append(f"{kind} {thing.output}[{out.numel()}]")
             writer.loop(out.numel(), f"{thing.output}[i] = {writer.names[value.name]}[i];")
             result = ", ".join(parameters)
+    lines, stack = writer.packed()
+    if stack > MOST_STACK:
+        raise ActrixError(f"this policy cannot be written as C: it would need {stack:,} bytes of stack", AS_ONNX)
+    about = {**about, "stack": f"{stack:,} bytes"}
     told = "\n".join(f" * {key}: {json.dumps(text)}" for key, text in about.items() if text is not None)
     told = told.replace("*/", "* /")
-    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in writer.body)
+    constants, body = "\n".join(writer.constants), "\n".join("  " + line for line in lines)
     return (
         f"/* Written by actrix {actrix.__version__}. C99; link with -lm where the system asks for it.\n{told}\n */\n"
         f"#include <math.h>\n#include <stdint.h>\n\n{constants}\n\nvoid actrix_act({result})\n{{\n{body}\n}}\n"

@@ -15,6 +15,7 @@ from torch import Tensor
 from actrix.actors.base import Action
 from actrix.credit import returns_to_go
 from actrix.data.batches import Steps, Transitions
+from actrix.data.chunks import Windows
 from actrix.data.datasets import Dataset
 from actrix.data.replay import Replay
 from actrix.envs.flow import Moved
@@ -106,12 +107,22 @@ class WorldFeed(Feed):
     def log(self, episodes: list[tuple[float, int]]) -> None:
         self.progress.episodes += [(self.progress.steps, value, length) for value, length in episodes]
 
+    def advance(self, learner: Learner, out: Outcome) -> None:
+        """On to the next moment of every environment."""
+        self.obs, self.mask = out.obs, out.mask
+        self.progress.steps += self.worlds.n
+        self.log(out.episodes)
+        ended = out.terminated | out.truncated | ~out.valid
+        if ended.any():
+            self.memory = learner.actor.forget(self.memory, torch.from_numpy(ended))
+
     def tensor_mask(self) -> Tensor | None:
         return None if self.mask is None else torch.from_numpy(self.mask)
 
 
 class ReplayFeed(WorldFeed):
-    """Off-policy: act, store, and learn from the replay at `updates_per_step` updates per transition.
+    """Off-policy: act, store, and learn from the replay at `updates_per_step` updates per transition. Where the learner
+    decides on chunks of actions, a row of the replay is the chunk that begins in a step (`data.chunks`).
 
     The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step.
     """
@@ -121,6 +132,10 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
+        self.chunk = setting.learner.chunk
+        self.windows = Windows(self.worlds.n, self.chunk, self.config.discount) if self.chunk > 1 else None
+        if self.windows is not None and self.returns is not None:
+            raise ActrixError(f"{type(setting.learner).__name__} wants returns of chunks, which a replay does not know")
         self._capacity = min(self.config.capacity, max(setting.total_steps - setting.offline_steps, self.config.batch))
         self._folder = setting.folder
         # two checkpoints are kept: neither may be overwritten by what follows it
@@ -140,12 +155,16 @@ class ReplayFeed(WorldFeed):
 
     def _empty(self, masks: bool) -> Replay:
         returns = self.returns is not None
-        return Replay(self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns)
+        return Replay(
+            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk
+        )  # fmt: skip
 
     def reset(self) -> None:
         super().reset()
         if self.returns is not None:
             self.returns.forget()
+        if self.windows is not None:
+            self.windows.forget()
 
     def sample(self, n: int) -> Transitions:
         return self.replay.sample(n)
@@ -174,16 +193,16 @@ class ReplayFeed(WorldFeed):
         if self.returns is not None:
             columns["returns"] = np.full_like(out.reward, -np.inf)
         self.observe(learner, columns, out.valid)
-        if not out.valid.all():
+        if self.windows is not None:
+            columns = self.windows.follow(columns, out.valid)
+        elif not out.valid.all():
             columns = {name: values[out.valid] for name, values in columns.items()}
-        self.replay.add(**self.stored(columns))
+        if columns:
+            self.replay.add(**self.stored(columns))
         if self.returns is not None:
             self.returns.follow(self.replay, out)
-        self.obs, self.mask = out.obs, out.mask
-        progress.steps += self.worlds.n
-        if out.episodes:
-            self.log(out.episodes)
-        if progress.steps < self.warmup:
+        self.advance(learner, out)
+        if progress.steps < self.warmup or not len(self.replay):
             return
         self.due += config.updates_per_step * self.worlds.n
         while self.due >= 1.0:
@@ -352,10 +371,7 @@ class RolloutFeed(WorldFeed):
                 flags[2, :, t] = torch.from_numpy(out.valid)
                 if masks is not None and self.mask is not None:
                     masks[:, t] = torch.from_numpy(self.mask)
-                self.obs, self.mask = out.obs, out.mask
-                progress.steps += n
-                if out.episodes:
-                    self.log(out.episodes)
+                self.advance(learner, out)
         assert logp is not None
         return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition)
 

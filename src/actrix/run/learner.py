@@ -118,6 +118,13 @@ class Learner(nn.Module):
         return self.actor.act(self.perceive(obs), mode, mask)
 
     @torch.no_grad()
+    def plan(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Tensor:
+        """All that is decided at once, [B, D] -> [B, chunk, A], of which `act` gives the first."""
+        if self.chunk == 1:
+            return self.act(obs, mode, mask).action[:, None]
+        return self.actor.plan(self.perceive(obs), mode, mask)
+
+    @torch.no_grad()
     def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
         """Decide while gathering experience, one row per environment, and what to remember of it.
 

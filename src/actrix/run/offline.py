@@ -46,12 +46,8 @@ class DatasetFeed(Feed):
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
-        if learner.chunk > 1 and (learner.wants_returns or setting.total_steps > setting.offline_steps):
-            raise ActrixError(
-                f"{type(learner).__name__} decides every {learner.chunk} steps, which a replay does not know yet",
-                "train on the data alone",
-                misuse=True,
-            )
+        if learner.chunk > 1 and learner.wants_returns:
+            raise ActrixError(f"{type(learner).__name__} wants returns of chunks, which are not worked out")
         sources: list[Dataset | Chunks] = list(setting.data)
         if learner.chunk > 1:
             sources = [Chunks(data, learner.chunk, self.config.discount) for data in setting.data]

@@ -30,6 +30,10 @@ class Policy:
         """
         return self.act_rows(self.obs_map.row(obs)[None], mode, mask)[0]
 
+    def plan(self, obs: Any, mode: str = "mean", mask: np.ndarray | None = None) -> list[Any]:
+        """All actions that are decided at once, of which `act` gives the first: a list of `learner.chunk`."""
+        return self.plan_rows(self.obs_map.row(obs)[None], mode, mask)[0]
+
     def player(self, mode: str = "mean") -> Callable[[Any, np.ndarray | None], Any]:
         """Plays one episode from its beginning, (obs, mask) -> action, carrying from step to step what the policy
         carries (the rest of a chunk, held noise). mode: "mean" as it is evaluated, "sample" as it explores.
@@ -47,9 +51,16 @@ class Policy:
 
     def act_rows(self, rows: np.ndarray, mode: str = "mean", mask: np.ndarray | None = None) -> list[Any]:
         """N canonical observation rows [N, D] to N environment actions."""
-        legal = None if mask is None else torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1))
-        action = self.learner.act(torch.from_numpy(rows), mode, legal).action.cpu().numpy()
+        action = self.learner.act(torch.from_numpy(rows), mode, self._legal(rows, mask)).action.cpu().numpy()
         return [self.action_map.to_env(row) for row in action]
+
+    def plan_rows(self, rows: np.ndarray, mode: str = "mean", mask: np.ndarray | None = None) -> list[list[Any]]:
+        """N canonical observation rows [N, D] to N lists of environment actions."""
+        plans = self.learner.plan(torch.from_numpy(rows), mode, self._legal(rows, mask)).cpu().numpy()
+        return [[self.action_map.to_env(row) for row in plan] for plan in plans]
+
+    def _legal(self, rows: np.ndarray, mask: np.ndarray | None) -> torch.Tensor | None:
+        return None if mask is None else torch.as_tensor(np.asarray(mask, bool).reshape(len(rows), -1))
 
 
 class LanguagePolicy:

@@ -18,7 +18,9 @@ to be trained, is not here.) The best `guidance` depends on the scale of the rew
 guide, in a trained learner.
 
 A chunk that the data cut off before its end has weight 0; one in which the episode terminates is whole, as nothing
-follows (in the paper's code it has weight 0 as well). Guided policies cannot be exported: they take gradients.
+follows (in the paper's code it has weight 0 as well). An exported file guides as the policy does, from fixed noise,
+and gives the whole chunk. The paper learns from data alone; going on in an environment, where the guided policy acts
+and all three go on learning from chunks of what it did, is an addition.
 Source: Test-Time Gradient Guidance of Flow Policies in Reinforcement Learning (2606.11087).
 """
 
@@ -44,6 +46,7 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.settings import DataFirst
 from actrix.spec import Spec
 
 ACTING = ("guide", "guidance", "samples", "ascent_steps", "ascent_size")
@@ -51,7 +54,7 @@ GUIDES = ("clean", "noisy", "jacobian", "bptt", "ascent", "none")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFirst):
     guide: str = "clean"  # where the critic is asked: clean (the method), noisy, jacobian, bptt, ascent, none
     guidance: float = 1.0  # weight of its gradient, per unit of value
     samples: int = 1  # actions made, of which the best is taken
@@ -64,7 +67,7 @@ class Config:
     rate: float = 3e-4  # Adam learning rate of all three groups
     discount: float = 0.99  # per environment step
     target_rate: float = 0.005  # Polyak rate of the target critics, per update
-    batch: int = 256  # chunks per update
+    batch: int = 256  # chunks per update, one of which begins in every step
 
 
 @system("qgf", family="offline", paper="2606.11087", acts=("box",))
@@ -81,7 +84,7 @@ class QGF(Learner):
             spec, config.hidden, flow, config.denoising_steps, layer_norm=True, chunk=config.chunk,
             samples=config.samples,
         )  # fmt: skip
-        self.actor.planner = self.plan
+        self.actor.planner = self.made
         self.critic = QEnsemble(whole, config.hidden, 2, "gelu", layer_norm=True)
         self.value = StateValue(spec, config.hidden, "gelu", orthogonal=False, layer_norm=True)
         self.target_critic = tracked(self.critic, config.target_rate)
@@ -118,19 +121,19 @@ class QGF(Learner):
 
     # -- acting -------------------------------------------------------------------------------------------------
 
-    def plan(self, obs: Tensor, mode: str) -> Tensor:
+    def made(self, obs: Tensor, mode: str) -> Tensor:
         """The chunk to play: [B, D] -> [B, A]."""
         config = self.config
         guides: dict[str, ObsGuide] = {
             "clean": self.at_clean, "noisy": self.at_noisy, "jacobian": self.through_one, "bptt": self.through_all,
         }  # fmt: skip
-        made = self.actor.candidates(obs, config.samples, mode, guides.get(config.guide))
+        found = self.actor.candidates(obs, config.samples, mode, guides.get(config.guide))
         rows = obs[:, None].expand(-1, config.samples, -1).flatten(0, 1)
         if config.guide == "ascent":
-            made = self.ascended(rows, made.flatten(0, 1)).view_as(made)
+            found = self.ascended(rows, found.flatten(0, 1)).view_as(found)
         if config.samples == 1:
-            return made[:, 0]
-        return select(made, self.worth(rows, made.flatten(0, 1)).view(made.shape[:2]))
+            return found[:, 0]
+        return select(found, self.worth(rows, found.flatten(0, 1)).view(found.shape[:2]))
 
     def worth(self, obs: Tensor, action: Tensor) -> Tensor:
         """min_i Q'_i: [B]."""
