@@ -55,6 +55,7 @@ CART: dict[str, Any] = {"env": "CartPole-v1", "horizon": 32, "minibatch": 256, "
 CHEETAH: dict[str, Any] = {"env": "HalfCheetah-v5", "horizon": 256, "minibatch": 64, "epochs": 10, "warm": 4096}
 SAC: dict[str, Any] = {"env": "HalfCheetah-v5", "warm": 600, "threads": 2}
 MODEL = {"model": WORK / "model"}
+FLEET = {"quadrotors": 16_384}
 
 ROWS = {
     "sac-update": Row(
@@ -138,6 +139,17 @@ ROWS = {
         )
         for n in (1, 2)
     },
+    "quadrotor": Row(
+        "Steps of 16,384 quadrotors, with rewards, ends and new starts",
+        "steps/s",
+        (
+            c("compiled, 2 threads", "quadrotor", 300, compile="yes", threads=2, **FLEET),
+            c("compiled, 1 thread", "quadrotor", 200, compile="yes", threads=1, **FLEET),
+            c("eager, 2 threads", "quadrotor", 10, compile="no", threads=2, **FLEET),
+        ),
+        "25 million",
+        scale=FLEET["quadrotors"],
+    ),
 }
 
 

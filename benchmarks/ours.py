@@ -122,7 +122,24 @@ def grpo(a: dict[str, str]) -> Callable[[int], None]:
     return work
 
 
-ROWS = {"sac_update": sac_update, "sac": sac, "ppo": ppo, "generate": generate, "grpo": grpo}
+def quadrotor(a: dict[str, str]) -> Callable[[int], None]:
+    """n steps of all quadrotors, under the same random actions."""
+    from actrix.envs.quadrotor import HOVER, Quadrotors
+
+    torch.set_num_threads(int(a["threads"]))
+    n = int(a["quadrotors"])
+    fleet = Quadrotors(n, range(n), compile=a["compile"] == "yes")
+    action = HOVER + 0.3 * (2 * torch.rand(4, n) - 1)
+
+    def work(steps: int) -> None:
+        for _ in range(steps):
+            fleet.step(action)
+
+    work(25)
+    return work
+
+
+ROWS = {"sac_update": sac_update, "sac": sac, "ppo": ppo, "generate": generate, "grpo": grpo, "quadrotor": quadrotor}
 
 if __name__ == "__main__":
     row, *words = sys.argv[1:]
