@@ -9,7 +9,7 @@ import numpy as np
 
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
-HOVER = {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 2_000_000, "eval_episodes": 1}
+HOVER = {"env": "actrix.envs.quadrotor:Hover-v0", "steps": 2_000_000, "eval_episodes": 1, "compile": "auto"}
 SHAC = {"envs": 64, "horizon": 64, "rate": 5e-3, "anneal": 2_000_000}
 PPO = {"envs": 128, "horizon": 64, "minibatch": 1024, "rate": 1e-3, "log_std": -1.0, "normalise_obs": False}
 STARTS = range(1_000_000, 1_001_000)  # seeds of episodes that no training draws
