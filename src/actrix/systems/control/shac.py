@@ -51,7 +51,7 @@ class Config:
     horizon: int = 32  # steps of a path
     epochs: int = 2  # passes of the critic over each batch of experience
     minibatch: int = 1024  # steps per gradient of the critic; 0 is all
-    envs: int = 256  # environments stepped together
+    envs: int = 64  # environments stepped together
 
 
 @system("shac", family="control", paper="2204.07137", acts=("box", "unbounded box"))
