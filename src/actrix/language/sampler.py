@@ -26,6 +26,8 @@ from torch import Tensor
 from actrix.errors import ActrixError
 from actrix.language.model import DecoderLike, LanguageModel
 from actrix.language.tokens import pad_left, pad_right
+from actrix.nets.native import kernels
+from actrix.nets.native_decoding import NativeDecoding
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,9 @@ def pick(logits_BV: Tensor, uniform_B: Tensor, settings: Sampling) -> tuple[Tens
         token = logits_BV.argmax(-1)
         return token, torch.zeros(token.shape, device=token.device)
     logits = logits_BV.float()
+    native = kernels() if logits.device.type == "cpu" and settings.top_k == 0 and settings.top_p == 1 else None
+    if native is not None:
+        return native.draw(logits.contiguous(), uniform_B.contiguous(), 1 / settings.temperature)
     if settings.temperature != 1:
         logits = logits / settings.temperature
     logp = truncate(logits, settings.top_k, settings.top_p).log_softmax(-1)
@@ -187,6 +192,8 @@ def _decode(
     tokens = torch.tensor(pad_left(prompts, 0), device=device)
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     state = decoder.start(tokens, lengths, tokens.shape[1] + settings.max_new - 1, copies)
+    if isinstance(state, NativeDecoding) and settings.top_k == 0 and settings.top_p == 1:
+        return state.speak(uniform_BT, settings.temperature, eos)
     rows = len(prompts) * copies
     uniform_TB = uniform_BT.t().contiguous().to(device)
     out_TB = torch.zeros(settings.max_new, rows, dtype=torch.long, device=device)
@@ -256,6 +263,8 @@ def generate(
     device = next(model.parameters()).device
     decoder = model.decoder() if decoder is None else decoder
     most = decoder.rows_at_once(longest + settings.max_new)
+    if most is not None:  # something to do for every thread
+        most = min(most, -(-rows // torch.get_num_threads()))
     groups = _groups(prompts, settings.n, most)
 
     def work(group: _Group) -> tuple[Tensor, Tensor]:

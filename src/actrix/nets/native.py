@@ -17,6 +17,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 _SOURCE = Path(__file__).with_name("decoding.c")
@@ -33,47 +34,55 @@ _FLAGS = (
 _SECONDS = 60  # for compiling; it takes about one
 
 
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+
+
+class CLayer(ctypes.Structure):
+    """`struct layer` of decoding.c."""
+
+    _fields_ = [(name, _POINTER) for name in ("norm_attention", "qkv", "qkv_bias", "out", "norm_mlp", "up", "down")]
+
+
+class CModel(ctypes.Structure):
+    """`struct model` of decoding.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("layers", "width", "heads", "keys", "dim", "mlp", "vocab")),
+        ("eps", ctypes.c_float),
+        *((name, _POINTER) for name in ("embedding", "cos", "sin", "norm", "head")),
+        ("layer", ctypes.POINTER(CLayer)),
+    ]
+
+
+class CCache(ctypes.Structure):
+    """`struct cache` of decoding.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("rows", "capacity")),
+        *((name, _POINTER) for name in ("key", "value", "row", "padding")),
+    ]
+
+
 class Kernels:
-    """Typed access to the compiled functions. Tensors must be dense fp32 on the CPU; the caller sees to it."""
+    """The compiled functions, see decoding.c. Tensors must be dense, fp32 or int64, on the CPU; the caller sees to it."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, size = ctypes.c_void_p, ctypes.c_int64
-        self._add_norm, self._swiglu, self._attend = library.add_norm, library.swiglu, library.attend
-        self._add_norm.argtypes = [pointer] * 4 + [size] * 2 + [ctypes.c_float]
-        self._swiglu.argtypes = [pointer] * 2 + [size] * 2
-        self._attend.argtypes = [pointer] * 2 + [size] + [pointer] * 5 + [size] * 6
-        for function in (self._add_norm, self._swiglu, self._attend):
-            function.restype = None
+        self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
+        self.read_tokens.argtypes = [ctypes.POINTER(CModel), ctypes.POINTER(CCache), _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
+        self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
+        self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
+        self.read_tokens.restype = ctypes.c_int
+        self.speak.restype = self._draw.restype = None
+        library.lanes.restype = _SIZE
+        self.lanes: int = library.lanes()  # floats in a vector
 
-    def add_norm(self, x: Tensor, y: Tensor | None, gain: Tensor, out: Tensor, eps: float) -> Tensor:
-        """x += y in place, and out = RMS norm of x times gain. Arrays [rows, width]."""
-        other = None if y is None else y.data_ptr()
-        self._add_norm(x.data_ptr(), other, gain.data_ptr(), out.data_ptr(), *x.shape, eps)
-        return out
-
-    def swiglu(self, up: Tensor, out: Tensor) -> Tensor:
-        """up [rows, gate then value] -> out [rows, width] = silu(gate) * value."""
-        self._swiglu(up.data_ptr(), out.data_ptr(), *out.shape)
-        return out
-
-    def attend(
-        self,
-        qkv: Tensor,
-        turn: int,
-        turn_stride: int,
-        key: Tensor,
-        value: Tensor,
-        padding: Tensor,
-        score: Tensor,
-        out: Tensor,
-        heads: int,
-        slot: int,
-    ) -> Tensor:
-        """One step of attention; shapes as in decoding.c. `turn` is an address."""
-        rows, keys, dim, capacity = key.shape
-        arrays = (key.data_ptr(), value.data_ptr(), padding.data_ptr(), score.data_ptr(), out.data_ptr())
-        self._attend(qkv.data_ptr(), turn, turn_stride, *arrays, rows, heads, keys, dim, capacity, slot)
-        return out
+    def draw(self, logits_BV: Tensor, uniform_B: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
+        """Draws from softmax(logits * sharpness) by inversion: ids [B] and their log-probabilities [B]."""
+        rows, vocab = logits_BV.shape
+        token, logp, work = torch.empty(rows, dtype=torch.long), torch.empty(rows), torch.empty(vocab)
+        arrays = (t.data_ptr() for t in (logits_BV, uniform_B, token, logp, work))
+        self._draw(*arrays, rows, vocab, sharpness)
+        return token, logp
 
 
 @cache
