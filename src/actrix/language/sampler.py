@@ -3,12 +3,13 @@
 Randomness. Every row has its own stream of uniform numbers, a pure function of (seed, stream, position): the
 token at a position is found by inverting the cumulative distribution at its number. Same model, prompts,
 settings and seed give the same bits. A row's draws depend neither on its neighbours nor on its place in the
-batch if it is given its stream; its *logits* may still differ in the last bit in another batch (or, for a batch that is
-decoded in one piece, on another number of threads), which changes a token only where a number falls within rounding
-of a boundary.
+batch if it is given its stream. Its *logits* may still differ in the last bit in another batch or on another number of
+threads, which changes a token only where a number falls within rounding of a boundary; from the C kernels of
+`actrix.nets.native_decoding` they do not.
 
 Speed. Prompts are read once for all of their samples. Rows that have ended are dropped. On a CPU, small groups of rows
-are decoded to their end, one after the other or one per thread (see `actrix.nets.decoding`).
+are decoded to their end, one after the other or one per thread; where the C kernels serve, and neither top-k nor top-p
+is wanted, that is one call for a group.
 """
 
 from __future__ import annotations
@@ -172,7 +173,9 @@ def _groups(prompts: Sequence[Sequence[int]], n: int, most: int | None) -> list[
     if most is None:
         return [_Group(tuple(order), 0, n)]
     if n > most:
-        return [_Group((p,), first, min(most, n - first)) for p in order for first in range(0, n, most)]
+        parts = -(-n // most)
+        edges = list(pairwise(n * i // parts for i in range(parts + 1)))
+        return [_Group((p,), a, b - a) for p in order for a, b in edges]
     count = -(-len(order) // (most // n))
     cuts = [len(order) * i // count for i in range(count + 1)]
     return [_Group(tuple(order[a:b]), 0, n) for a, b in pairwise(cuts)]

@@ -31,10 +31,10 @@ CACHE_BYTES = 16 << 20  # keys and values of the rows that a CPU decodes togethe
 MOST_ROWS = 64  # more rows than this make no product faster
 
 
-def rows_in_cache(config: TransformerConfig, capacity: int, bytes_each: int) -> int:
-    """How many rows a CPU should decode together."""
+def rows_in_cache(config: TransformerConfig, capacity: int, bytes_each: int, room: int) -> int:
+    """How many rows a CPU should decode together, so that their keys and values take up to `room` bytes."""
     row = 2 * config.layers * config.key_heads * config.head_dim * capacity * bytes_each
-    return min(max(CACHE_BYTES // row, 8), MOST_ROWS)
+    return min(max(room // row, 8), MOST_ROWS)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Decoder:
         """How many rows to decode together, or None for all of them. Depends on sizes only."""
         if self.embedding.device.type != "cpu":
             return None
-        return rows_in_cache(self.config, capacity, self.embedding.element_size())
+        return rows_in_cache(self.config, capacity, self.embedding.element_size(), CACHE_BYTES)
 
     def start(self, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int = 1) -> Decoding:
         """Reads left-padded prompts into a new cache of `capacity` slots.

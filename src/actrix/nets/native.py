@@ -68,7 +68,13 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
-        self.read_tokens.argtypes = [ctypes.POINTER(CModel), ctypes.POINTER(CCache), _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
+        self.read_tokens.argtypes = [
+            ctypes.POINTER(CModel),
+            ctypes.POINTER(CCache),
+            _POINTER,
+            *[_SIZE] * 3,
+            *[_POINTER] * 2,
+        ]
         self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
         self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
         self.read_tokens.restype = ctypes.c_int

@@ -20,6 +20,9 @@ from actrix.nets.decoding import rows_in_cache
 from actrix.nets.native import CCache, CLayer, CModel, Kernels, kernels
 from actrix.nets.transformer import Block, Transformer
 
+# Keys and values of the rows that are decoded together, if the weights are small. Products are as quick for 8 rows as
+# for 64; the weights are read again at every step, so that of a large model more rows should share that.
+NATIVE_CACHE_BYTES = 4 << 20
 READ_LINES = 128  # tokens of prompts read in one call: what lies between products then stays in the cache
 
 
@@ -75,8 +78,8 @@ class NativeDecoder:
 
     def rows_at_once(self, capacity: int) -> int:
         """How many rows to decode together. Depends on sizes only."""
-        import os
-        return int(os.environ.get("ROWS","0")) or rows_in_cache(self.config, capacity, 4)
+        weights = 4 * sum(t.numel() for t in self._kept)
+        return rows_in_cache(self.config, capacity, 4, max(NATIVE_CACHE_BYTES, weights // 2))
 
     def start(self, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int = 1) -> NativeDecoding:
         """Reads left-padded prompts into a new cache of `capacity` slots.
