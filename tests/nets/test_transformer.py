@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import Packed, linear
+from actrix.nets.native import kernels
 from actrix.nets.native_decoding import NativeDecoder
 from actrix.nets.transformer import Prefixes, Transformer, TransformerConfig, rotary_tables, rotate
 
@@ -260,3 +262,35 @@ def test_sharing_prefixes_changes_neither_states_nor_gradients(kv_heads: int) ->
     want = torch.autograd.grad((plain * weight).sum(), list(net.parameters()))
     for a, b in zip(torch.autograd.grad((merged * weight).sum(), list(net.parameters())), want):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sharing", [False, True])
+def test_training_kernels_compute_the_states_and_gradients_of_pytorch(
+    net: Transformer, sharing: bool, threads: int
+) -> None:
+    """Fp32 kernels against PyTorch in fp64, whose states and gradients are exact beside them."""
+    if kernels() is None:
+        pytest.skip("no C compiler here")
+    exact = deepcopy(net).double()
+    exact.cos, exact.sin = exact.cos.double(), exact.sin.double()
+    x, lengths = answers(0)
+    x = torch.cat((x, x, x, x), 1)[:, :34] % net.config.vocab  # more than two vectors long, where vectors are of 16
+    lengths = lengths * 3
+    prefixes = Prefixes.of(x, lengths) if sharing else None
+    assert lengths.max() <= x.shape[1] < net.config.context
+    inside = torch.arange(x.shape[1]) < lengths[:, None]
+    weight = torch.randn(*x.shape, net.config.width, dtype=torch.float64) * inside[..., None]
+    before, found = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(threads)
+        for each in (net, exact):
+            hidden = each.hidden(x, prefixes)
+            hidden = hidden if prefixes is None else prefixes.spread(hidden)
+            loss = (hidden * weight.to(hidden.dtype)).sum()
+            found.append([hidden[inside], *torch.autograd.grad(loss, list(each.blocks.parameters()))])
+    finally:
+        torch.set_num_threads(before)
+    for mine, want in zip(*found):
+        scale = float(want.abs().amax())
+        torch.testing.assert_close(mine.double(), want, rtol=0, atol=2e-5 * scale)

@@ -142,14 +142,11 @@ static void turn(float *restrict x, const float *restrict cos, const float *rest
     }
 }
 
-/* out [dim] = softmax(query . keys) values, of one query (scaled) over the slots first to last of one key head. */
-static void attend(const float *restrict query, const float *restrict key, const float *restrict value,
-                   float *restrict score, float *restrict out, int64_t first, int64_t last, int64_t dim, int64_t wide) {
-    const int64_t begin = first / LANES * LANES, end = last / LANES * LANES + LANES; /* in whole vectors */
-    float top[LANES], sum[LANES], most = -INFINITY, total = 0;
-    for (int i = 0; i < LANES; i++) top[i] = -INFINITY, sum[i] = 0;
+/* score[s] = query . lines[s] for s from begin to end, whole vectors; lines [slots / LANES, dim, LANES]. */
+static inline void dots(const float *restrict query, const float *restrict lines, float *restrict score, int64_t begin,
+                        int64_t end, int64_t dim) {
     for (int64_t s = begin; s < end; s += LANES) {
-        const float *k = key + s * dim;
+        const float *k = lines + s * dim;
         vec even = {0}, odd = {0};
         for (int64_t d = 0; d < dim; d += 2) {
             even += query[d] * *(const vec *)(k + d * LANES);
@@ -157,6 +154,16 @@ static void attend(const float *restrict query, const float *restrict key, const
         }
         *(vec *)(score + s) = even + odd;
     }
+}
+
+/* Attention of one query (scaled) to the slots first to last: score is made e^(query . key) up to a factor, below 1e-37
+ * in the rest of the vectors that hold these slots; returns the sum. */
+static inline float weigh(const float *restrict query, const float *restrict key, float *restrict score, int64_t first,
+                          int64_t last, int64_t dim) {
+    const int64_t begin = first / LANES * LANES, end = last / LANES * LANES + LANES;
+    float top[LANES], sum[LANES], most = -INFINITY, total = 0;
+    for (int i = 0; i < LANES; i++) top[i] = -INFINITY, sum[i] = 0;
+    dots(query, key, score, begin, end, dim);
     for (int64_t s = begin; s < first; s++) score[s] = -INFINITY;
     for (int64_t s = last + 1; s < end; s++) score[s] = -INFINITY;
     for (int64_t s = begin; s < end; s += LANES)
@@ -164,12 +171,18 @@ static void attend(const float *restrict query, const float *restrict key, const
     for (int i = 0; i < LANES; i++) most = top[i] > most ? top[i] : most;
     for (int64_t s = begin; s < end; s += LANES)
         for (int i = 0; i < LANES; i++) {
-            score[s + i] = exponential(score[s + i] - most); /* outside of first to last: below 1e-37 */
+            score[s + i] = exponential(score[s + i] - most);
             sum[i] += score[s + i];
         }
     for (int i = 0; i < LANES; i++) total += sum[i];
+    return total;
+}
+
+/* out [dim] = scale * sum of score[s] * lines[s] for s from first to last; lines [slots, wide], wide whole vectors. */
+static inline void combine(const float *restrict score, const float *restrict lines, float *restrict out, int64_t first,
+                           int64_t last, int64_t dim, int64_t wide, float scale) {
     for (int64_t d = 0; d < dim; d += LANES) {
-        const float *v = value + d;
+        const float *v = lines + d;
         vec a = {0}, b = {0}, c = {0}, e = {0};
         int64_t s = first;
         for (; s + 3 <= last; s += 4) {
@@ -179,7 +192,7 @@ static void attend(const float *restrict query, const float *restrict key, const
             e += score[s + 3] * *(const vec *)(v + s * wide + 3 * wide);
         }
         for (; s <= last; s++) a += score[s] * *(const vec *)(v + s * wide);
-        const vec mixed = ((a + b) + (c + e)) * (1.0f / total);
+        const vec mixed = ((a + b) + (c + e)) * scale;
         memcpy(out + d, &mixed, least(LANES, dim - d) * sizeof(float));
     }
 }
@@ -209,9 +222,11 @@ static void mix(const struct model *m, float *key, float *value, float *restrict
             memset(o, 0, heads * dim * sizeof(float));
             continue;
         }
-        for (int64_t h = 0; h < heads; h++)
-            attend(qkv + t * line + h * dim, key + h / group * capacity * dim, value + h / group * capacity * wide,
-                   score, o + h * dim, padding, slot + t, dim, wide);
+        for (int64_t h = 0; h < heads; h++) {
+            const int64_t at = h / group * capacity, s = slot + t;
+            const float total = weigh(qkv + t * line + h * dim, key + at * dim, score, padding, s, dim);
+            combine(score, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-"""The C kernels of `decoding.c`, compiled once per machine where there is a C compiler; else None.
+"""The C kernels of `decoding.c` and `training.c`, compiled once per machine where there is a C compiler; else None.
 
 They are an option: every place that uses them has a PyTorch path beside it that computes the same up to
 rounding. `ACTRIX_NATIVE=0` switches them off. The compiled file is kept in the user's cache folder
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("decoding.c")
+_SOURCES = Path(__file__).with_name("training.c"), Path(__file__).with_name("decoding.c")  # the first has the second
 _FLAGS = (
     "-O3",
     "-march=native",
@@ -63,22 +63,30 @@ class CCache(ctypes.Structure):
     ]
 
 
+class CForest(ctypes.Structure):
+    """`struct forest` of training.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("rows", "length", "heads", "keys", "dim")),
+        *((name, _POINTER) for name in ("node", "count", "place", "cos", "sin")),
+    ]
+
+
 class Kernels:
-    """The compiled functions, see decoding.c. Tensors must be dense, fp32 or int64, on the CPU; the caller sees to it."""
+    """The compiled functions, see the sources. Tensors must be dense, fp32 or int64, on the CPU."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
-        self.read_tokens.argtypes = [
-            ctypes.POINTER(CModel),
-            ctypes.POINTER(CCache),
-            _POINTER,
-            *[_SIZE] * 3,
-            *[_POINTER] * 2,
-        ]
+        self.attention, self.gated = library.attention, library.gated
+        model, store, forest = map(ctypes.POINTER, (CModel, CCache, CForest))
+        self.read_tokens.argtypes = [model, store, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
+        self.attention.argtypes = [forest, *[_POINTER] * 5, *[_SIZE] * 2]
+        self.gated.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
         self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
         self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
         self.read_tokens.restype = ctypes.c_int
-        self.speak.restype = self._draw.restype = None
+        for function in (self.speak, self._draw, self.attention, self.gated):
+            function.restype = None
         library.lanes.restype = _SIZE
         self.lanes: int = library.lanes()  # floats in a vector
 
@@ -106,16 +114,16 @@ def kernels() -> Kernels | None:
 def _compiled(compiler: str) -> Path:
     """The path of the library, compiled now unless a former run has."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    parts = (_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), version, _processor().encode())
+    parts = (*(source.read_bytes() for source in _SOURCES), " ".join(_FLAGS).encode(), version, _processor().encode())
     name = hashlib.blake2b(b"\0".join(parts), digest_size=12).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "actrix"
-    target = folder / f"decoding-{name}.so"
+    target = folder / f"kernels-{name}.so"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:  # written aside, then renamed
-            made = Path(work) / "decoding.so"
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(made), "-lm"]
+            made = Path(work) / "kernels.so"
+            command = [compiler, *_FLAGS, str(_SOURCES[0]), "-o", str(made), "-lm"]
             subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
             made.replace(target)
     return target

@@ -1,0 +1,139 @@
+"""What lies between the products of a training step of a `Transformer`, by the C kernels: fp32, eager, on a CPU.
+
+The same as the PyTorch path in `actrix.nets.transformer`, up to rounding, and differentiable once. Attention is one
+pass forward and one backward: rotation, shared beginnings and causality are part of it, and rows are as long as they
+are. Key heads are shared out over torch's threads.
+
+Suffixes: B rows, L length, N distinct prefixes (B L without shared ones), H query heads, K key heads, D head dimension.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from actrix.nets.native import CForest, Kernels, kernels
+
+
+def native(x: Tensor) -> Kernels | None:
+    """The kernels, if they serve for this: not inside a graph, which fuses by itself; fp32; on the CPU."""
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return None
+    return kernels()
+
+
+class Forest:
+    """Rows to attend over. cos, sin [L, 2, D/2] as from `rotary_tables`; node_BL and place_N as in `Prefixes`, and the
+    rows' lengths; None: B rows of L places, nothing shared."""
+
+    def __init__(
+        self, native: Kernels, cos: Tensor, sin: Tensor, heads: int, keys: int, rows: int,
+        shared: tuple[Tensor, Tensor, Tensor] | None,
+    ) -> None:  # fmt: skip
+        self.native, self.heads, self.keys = native, heads, keys
+        self.length, self.dim = cos.shape[0], 2 * cos.shape[2]
+        if shared is None:
+            place = torch.arange(rows * self.length)
+            shared = place, torch.full((rows,), self.length), place
+        self._kept = (*(t.contiguous() for t in shared), cos[:, 0].contiguous(), sin[:, 1].contiguous())
+        addresses = (t.data_ptr() for t in self._kept)
+        self.forest = CForest(rows, self.length, heads, keys, self.dim, *addresses)
+
+    def run(self, qkv: Tensor, out: Tensor, grad: Tensor | None = None) -> None:
+        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; with its `grad`, out is that of qkv (added to)."""
+        lanes = self.native.lanes
+        wide = -(-self.dim // lanes) * lanes
+        room = (self.length + lanes) * (5 * wide + 2) + 3 * wide
+        pointers = (qkv.data_ptr(), None, grad.data_ptr(), out.data_ptr()) if grad is not None else ()
+        pointers = pointers or (qkv.data_ptr(), out.data_ptr(), None, None)
+
+        def part(start: int, end: int) -> None:
+            work = torch.empty(room)
+            self.native.attention(ctypes.byref(self.forest), *pointers, work.data_ptr(), start, end)
+
+        _share_out(part, self.keys)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, forest: Forest) -> Tensor:
+        qkv = qkv.contiguous()
+        ctx.save_for_backward(qkv)
+        ctx.forest = forest
+        out = qkv.new_empty(*qkv.shape[:-1], forest.heads * forest.dim)
+        forest.run(qkv, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (qkv,) = ctx.saved_tensors
+        back, grad = torch.zeros_like(qkv), grad.contiguous()
+        ctx.forest.run(qkv, back, grad)
+        return back, None
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, up: Tensor, native: Kernels) -> Tensor:
+        up = up.contiguous()
+        ctx.save_for_backward(up)
+        ctx.native = native
+        out = up.new_empty(*up.shape[:-1], up.shape[-1] // 2)
+        _gate(native, up, out, None, None)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (up,) = ctx.saved_tensors
+        back = torch.empty_like(up)
+        _gate(ctx.native, up, None, grad.contiguous(), back)
+        return back, None
+
+
+def _gate(native: Kernels, up: Tensor, out: Tensor | None, grad: Tensor | None, back: Tensor | None) -> None:
+    width = up.shape[-1] // 2
+
+    def part(start: int, end: int) -> None:
+        steps = ((up, 8), (out, 4), (grad, 4), (back, 8))  # bytes of a line for each unit of width
+        places = (None if t is None else t.data_ptr() + start * width * size for t, size in steps)
+        native.gated(*places, end - start, width)
+
+    _share_out(part, up.numel() // (2 * width))
+
+
+def attention(qkv: Tensor, forest: Forest) -> Tensor:
+    """Causal attention with rotary positions: qkv [..., (H + 2 K) D] of N places -> [..., H D]."""
+    out: Tensor = _Attention.apply(qkv, forest)  # type: ignore[no-untyped-call]
+    return out
+
+
+def swiglu(up: Tensor, native: Kernels) -> Tensor:
+    """silu(gate) * value, for up [..., gate then value]."""
+    out: Tensor = _Gated.apply(up, native)  # type: ignore[no-untyped-call]
+    return out
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="actrix")
+
+
+def _share_out(part: Callable[[int, int], None], count: int) -> None:
+    """part(start, end) over ranges that make up `count`, one for each of torch's threads, at once."""
+    threads = min(torch.get_num_threads(), count)
+    edges = [count * i // max(threads, 1) for i in range(threads + 1)]
+    others = [_pool().submit(part, *pair) for pair in pairwise(edges[1:])]
+    if threads:
+        part(edges[0], edges[1])
+    for other in others:
+        other.result()
