@@ -178,20 +178,20 @@ static inline float weigh(const float *restrict query, const float *restrict key
     return total;
 }
 
-/* out [dim] = scale * sum of score[s] * lines[s] for s from first to last; lines [slots, wide], wide whole vectors. */
-static inline void combine(const float *restrict score, const float *restrict lines, float *restrict out, int64_t first,
-                           int64_t last, int64_t dim, int64_t wide, float scale) {
+/* out [dim] = scale * sum of score[s * apart] * lines[s] for s from first to last; lines [slots, wide], whole vectors. */
+static inline void combine(const float *restrict score, int64_t apart, const float *restrict lines, float *restrict out,
+                           int64_t first, int64_t last, int64_t dim, int64_t wide, float scale) {
     for (int64_t d = 0; d < dim; d += LANES) {
         const float *v = lines + d;
         vec a = {0}, b = {0}, c = {0}, e = {0};
         int64_t s = first;
         for (; s + 3 <= last; s += 4) {
-            a += score[s] * *(const vec *)(v + s * wide);
-            b += score[s + 1] * *(const vec *)(v + s * wide + wide);
-            c += score[s + 2] * *(const vec *)(v + s * wide + 2 * wide);
-            e += score[s + 3] * *(const vec *)(v + s * wide + 3 * wide);
+            a += score[s * apart] * *(const vec *)(v + s * wide);
+            b += score[(s + 1) * apart] * *(const vec *)(v + s * wide + wide);
+            c += score[(s + 2) * apart] * *(const vec *)(v + s * wide + 2 * wide);
+            e += score[(s + 3) * apart] * *(const vec *)(v + s * wide + 3 * wide);
         }
-        for (; s <= last; s++) a += score[s] * *(const vec *)(v + s * wide);
+        for (; s <= last; s++) a += score[s * apart] * *(const vec *)(v + s * wide);
         const vec mixed = ((a + b) + (c + e)) * scale;
         memcpy(out + d, &mixed, least(LANES, dim - d) * sizeof(float));
     }
@@ -225,7 +225,7 @@ static void mix(const struct model *m, float *key, float *value, float *restrict
         for (int64_t h = 0; h < heads; h++) {
             const int64_t at = h / group * capacity, s = slot + t;
             const float total = weigh(qkv + t * line + h * dim, key + at * dim, score, padding, s, dim);
-            combine(score, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
+            combine(score, 1, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
         }
     }
 }

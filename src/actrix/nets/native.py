@@ -77,16 +77,19 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
-        self.attention, self.gated = library.attention, library.gated
+        self.attention, self.attention_back, self.gated = library.attention, library.attention_back, library.gated
         model, store, forest = map(ctypes.POINTER, (CModel, CCache, CForest))
         self.read_tokens.argtypes = [model, store, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
-        self.attention.argtypes = [forest, *[_POINTER] * 5, *[_SIZE] * 2]
+        self.attention.argtypes = [forest, *[_POINTER] * 3, *[_SIZE] * 2]
+        self.attention_back.argtypes = [forest, *[_POINTER] * 4, *[_SIZE] * 2]
         self.gated.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
         self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
         self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
         self.read_tokens.restype = ctypes.c_int
-        for function in (self.speak, self._draw, self.attention, self.gated):
+        for function in (self.speak, self._draw, self.attention, self.attention_back, self.gated):
             function.restype = None
+        self.attention_room = library.attention_room  # floats of work
+        self.attention_room.argtypes, self.attention_room.restype = [forest], _SIZE
         library.lanes.restype = _SIZE
         self.lanes: int = library.lanes()  # floats in a vector
 

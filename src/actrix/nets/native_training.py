@@ -10,6 +10,7 @@ Suffixes: B rows, L length, N distinct prefixes (B L without shared ones), H que
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,7 +26,9 @@ from actrix.nets.native import CForest, Kernels, kernels
 
 def native(x: Tensor) -> Kernels | None:
     """The kernels, if they serve for this: not inside a graph, which fuses by itself; fp32; on the CPU."""
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return None
+    if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
     return kernels()
 
@@ -47,17 +50,18 @@ class Forest:
         addresses = (t.data_ptr() for t in self._kept)
         self.forest = CForest(rows, self.length, heads, keys, self.dim, *addresses)
 
-    def run(self, qkv: Tensor, out: Tensor, grad: Tensor | None = None) -> None:
-        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; with its `grad`, out is that of qkv (added to)."""
-        lanes = self.native.lanes
-        wide = -(-self.dim // lanes) * lanes
-        room = (self.length + lanes) * (5 * wide + 2) + 3 * wide
-        pointers = (qkv.data_ptr(), None, grad.data_ptr(), out.data_ptr()) if grad is not None else ()
-        pointers = pointers or (qkv.data_ptr(), out.data_ptr(), None, None)
+    def forward(self, qkv: Tensor, out: Tensor) -> None:
+        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]."""
+        self._run(self.native.attention, qkv, out)
 
+    def backward(self, qkv: Tensor, grad: Tensor, back: Tensor) -> None:
+        """To the gradient of `out`, that of `qkv` is added to `back`."""
+        self._run(self.native.attention_back, qkv, grad, back)
+
+    def _run(self, function: Callable[..., None], *arrays: Tensor) -> None:
         def part(start: int, end: int) -> None:
-            work = torch.empty(room)
-            self.native.attention(ctypes.byref(self.forest), *pointers, work.data_ptr(), start, end)
+            work = torch.empty(self.native.attention_room(ctypes.byref(self.forest)))
+            function(ctypes.byref(self.forest), *(t.data_ptr() for t in arrays), work.data_ptr(), start, end)
 
         _share_out(part, self.keys)
 
@@ -69,7 +73,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(qkv)
         ctx.forest = forest
         out = qkv.new_empty(*qkv.shape[:-1], forest.heads * forest.dim)
-        forest.run(qkv, out)
+        forest.forward(qkv, out)
         return out
 
     @staticmethod
@@ -77,7 +81,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (qkv,) = ctx.saved_tensors
         back, grad = torch.zeros_like(qkv), grad.contiguous()
-        ctx.forest.run(qkv, back, grad)
+        ctx.forest.backward(qkv, grad, back)
         return back, None
 
 
@@ -113,19 +117,23 @@ def _gate(native: Kernels, up: Tensor, out: Tensor | None, grad: Tensor | None, 
 
 def attention(qkv: Tensor, forest: Forest) -> Tensor:
     """Causal attention with rotary positions: qkv [..., (H + 2 K) D] of N places -> [..., H D]."""
-    out: Tensor = _Attention.apply(qkv, forest)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attention.apply(qkv, forest)
     return out
 
 
 def swiglu(up: Tensor, native: Kernels) -> Tensor:
     """silu(gate) * value, for up [..., gate then value]."""
-    out: Tensor = _Gated.apply(up, native)  # type: ignore[no-untyped-call]
+    out: Tensor = _Gated.apply(up, native)
     return out
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="actrix")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not follow into a forked process
 
 
 def _share_out(part: Callable[[int, int], None], count: int) -> None:

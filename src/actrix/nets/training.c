@@ -11,8 +11,8 @@ struct forest {
     const float *cos, *sin; /* [context, dim / 2] */
 };
 
-static inline void add(float *restrict to, const float *restrict x, float by, int64_t dim) {
-    for (int64_t d = 0; d < dim; d++) to[d] += by * x[d];
+static inline void add(float *restrict to, const float *restrict x, int64_t dim) {
+    for (int64_t d = 0; d < dim; d++) to[d] += x[d];
 }
 
 /* to = from, turned by the angles of place t and scaled. */
@@ -33,58 +33,100 @@ static void give(const struct forest *f, const float *restrict x, int64_t t, flo
     }
 }
 
-/* Causal attention with rotary positions of the key heads `from` to `to` and their queries: qkv [N, heads + 2 keys, dim]
- * to out [N, heads, dim], if `grad` is null; else grad [N, heads, dim] of out to back [N, heads + 2 keys, dim] of qkv,
- * which is added to. work: room for (length + LANES) * (5 wide + 2) + 3 wide floats, wide: dim in whole vectors. */
-void attention(const struct forest *f, const float *qkv, float *out, const float *grad, float *back, float *work,
-               int64_t from, int64_t to) {
+enum { QUERIES = 32 }; /* that are taken together in the backward pass */
+
+/* Keys, turned, of one row and key head, as lines and in vectors across slots; values in vectors, or as lines. */
+static void gather(const struct forest *f, const float *restrict qkv, int64_t row, int64_t k, float *restrict lines,
+                   float *restrict keys, float *restrict values, int across, int64_t wide) {
+    const int64_t dim = f->dim, *node = f->node + row * f->length;
+    for (int64_t t = 0; t < f->count[row]; t++) {
+        const float *x = qkv + (node[t] * (f->heads + 2 * f->keys) + f->heads + k) * dim, *v = x + f->keys * dim;
+        const float *turned = fetch(f, x, t, lines + t * wide, 1.0f);
+        const int64_t at = t / LANES * LANES * dim + t % LANES;
+        for (int64_t d = 0; d < dim; d++) keys[at + d * LANES] = turned[d];
+        if (!across)
+            memcpy(values + t * wide, v, dim * sizeof(float));
+        else
+            for (int64_t d = 0; d < dim; d++) values[at + d * LANES] = v[d];
+    }
+}
+
+/* The first place of a row whose node is the row's own; all after it are too. */
+static int64_t own(const struct forest *f, int64_t row) {
+    int64_t t = 0;
+    while (t < f->count[row] && f->place[f->node[row * f->length + t]] != row * f->length + t) t++;
+    return t;
+}
+
+/* Floats that the functions below need as `work`. */
+int64_t attention_room(const struct forest *f) {
+    const int64_t wide = (f->dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
+    return slots * (5 * wide + 2 * QUERIES) + (2 * QUERIES + 1) * wide;
+}
+
+/* Causal attention with rotary positions, of the key heads `from` to `to` and their queries: qkv [N, heads + 2 keys,
+ * dim] to out [N, heads, dim]. */
+void attention(const struct forest *f, const float *qkv, float *out, float *work, int64_t from, int64_t to) {
+    const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
+    const int64_t wide = (dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
+    float *keys = work, *lines = keys + slots * wide, *values = lines + slots * wide, *score = values + slots * wide;
+    float *query = score + slots;
+    for (int64_t row = 0; row < f->rows; row++)
+        for (int64_t k = from; k < to; k++) {
+            const int64_t *node = f->node + row * f->length;
+            gather(f, qkv, row, k, lines, keys, values, 0, wide);
+            for (int64_t t = own(f, row); t < f->count[row]; t++)
+                for (int64_t h = k * group; h < (k + 1) * group; h++) {
+                    fetch(f, qkv + node[t] * line + h * dim, t, query, 1.0f / sqrtf((float)dim));
+                    const float total = weigh(query, keys, score, 0, t, dim);
+                    combine(score, 1, values, out + (node[t] * heads + h) * dim, 0, t, dim, wide, 1.0f / total);
+                }
+        }
+}
+
+/* The same backward: to the gradient of out, grad [N, heads, dim], that of qkv is added to back. */
+void attention_back(const struct forest *f, const float *qkv, const float *grad, float *back, float *work,
+                    int64_t from, int64_t to) {
     const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
     const int64_t wide = (dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
     const float scale = 1.0f / sqrtf((float)dim);
-    /* Of one row and key head: keys and values in vectors across slots, and as lines; gradients of both, as lines. */
     float *keys = work, *lines = keys + slots * wide, *values = lines + slots * wide, *to_keys = values + slots * wide;
-    float *to_values = to_keys + slots * wide, *score = to_values + slots * wide, *slope = score + slots;
-    float *query = slope + slots, *result = query + wide;
+    float *to_values = to_keys + slots * wide, *scores = to_values + slots * wide, *slopes = scores + QUERIES * slots;
+    float *queries = slopes + QUERIES * slots, *grads = queries + QUERIES * wide, *result = grads + QUERIES * wide;
     for (int64_t row = 0; row < f->rows; row++)
         for (int64_t k = from; k < to; k++) {
             const int64_t *node = f->node + row * f->length, count = f->count[row];
-            for (int64_t t = 0; t < count; t++) {
-                const float *x = qkv + node[t] * line + (heads + k) * dim, *v = x + f->keys * dim;
-                const float *turned = fetch(f, x, t, lines + t * wide, 1.0f);
-                float *across = keys + t / LANES * LANES * dim + t % LANES;
-                for (int64_t d = 0; d < dim; d++) across[d * LANES] = turned[d];
-                float *other = values + t / LANES * LANES * dim + t % LANES;
-                if (grad)
-                    for (int64_t d = 0; d < dim; d++) other[d * LANES] = v[d];
-                else
-                    memcpy(values + t * wide, v, dim * sizeof(float));
-            }
-            if (grad) memset(to_keys, 0, 2 * slots * wide * sizeof(float));
-            for (int64_t t = 0; t < count; t++) {
-                if (f->place[node[t]] != row * f->length + t) continue;
-                for (int64_t h = k * group; h < (k + 1) * group; h++) {
-                    fetch(f, qkv + node[t] * line + h * dim, t, query, scale);
-                    const float share = 1.0f / weigh(query, keys, score, 0, t, dim);
-                    if (!grad) {
-                        combine(score, values, out + (node[t] * heads + h) * dim, 0, t, dim, wide, share);
-                        continue;
+            gather(f, qkv, row, k, lines, keys, values, 1, wide);
+            memset(to_keys, 0, 2 * slots * wide * sizeof(float));
+            for (int64_t h = k * group; h < (k + 1) * group; h++)
+                for (int64_t first = own(f, row), end; first < count; first = end) {
+                    end = least(first + QUERIES, count);
+                    for (int64_t t = first; t < end; t++) {
+                        float *restrict score = scores + (t - first) * slots;
+                        float *restrict slope = slopes + (t - first) * slots;
+                        float *query = queries + (t - first) * wide, *g = grads + (t - first) * wide, mean = 0;
+                        fetch(f, qkv + node[t] * line + h * dim, t, query, scale);
+                        memcpy(g, grad + (node[t] * heads + h) * dim, dim * sizeof(float));
+                        const float share = 1.0f / weigh(query, keys, score, 0, t, dim);
+                        dots(g, values, slope, 0, t + 1, dim);
+                        for (int64_t s = 0; s <= t; s++) score[s] *= share;
+                        for (int64_t s = 0; s <= t; s++) mean += score[s] * slope[s];
+                        for (int64_t s = 0; s <= t; s++) slope[s] = score[s] * (slope[s] - mean);
+                        combine(slope, 1, lines, result, 0, t, dim, wide, scale);
+                        give(f, result, t, back + node[t] * line + h * dim);
                     }
-                    const float *g = grad + (node[t] * heads + h) * dim;
-                    const int64_t end = t / LANES * LANES + LANES;
-                    float mean = 0;
-                    dots(g, values, slope, 0, end, dim);
-                    for (int64_t s = 0; s <= t; s++) mean += (score[s] *= share) * slope[s];
-                    for (int64_t s = 0; s <= t; s++) slope[s] = score[s] * (slope[s] - mean);
-                    for (int64_t s = 0; s <= t; s++) add(to_keys + s * wide, query, slope[s], dim);
-                    for (int64_t s = 0; s <= t; s++) add(to_values + s * wide, g, score[s], dim);
-                    combine(slope, lines, result, 0, t, dim, wide, scale);
-                    give(f, result, t, back + node[t] * line + h * dim);
+                    for (int64_t s = 0; s < end; s++) {
+                        const int64_t begin = s > first ? s - first : 0, last = end - first - 1;
+                        combine(slopes + s, slots, queries, result, begin, last, dim, wide, 1.0f);
+                        add(to_keys + s * wide, result, dim);
+                        combine(scores + s, slots, grads, result, begin, last, dim, wide, 1.0f);
+                        add(to_values + s * wide, result, dim);
+                    }
                 }
-            }
-            for (int64_t t = 0; grad && t < count; t++) {
+            for (int64_t t = 0; t < count; t++) {
                 float *b = back + node[t] * line + (heads + k) * dim;
                 give(f, to_keys + t * wide, t, b);
-                add(b + f->keys * dim, to_values + t * wide, 1.0f, dim);
+                add(b + f->keys * dim, to_values + t * wide, dim);
             }
         }
 }
