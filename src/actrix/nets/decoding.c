@@ -64,8 +64,8 @@ static inline float exponential(float x) {
 }
 
 /* out = x / rms(x) * gain, [lines, width]; lines of x are `apart` floats apart. */
-static void norm(const float *restrict x, int64_t apart, const float *restrict gain, float *restrict out,
-                 int64_t lines, int64_t width, float eps) {
+void rms_norm(const float *restrict x, int64_t apart, const float *restrict gain, float *restrict out,
+              int64_t lines, int64_t width, float eps) {
     for (int64_t line = 0; line < lines; line++, x += apart, out += width) {
         float sum = 0;
         for (int64_t i = 0; i < width; i++) sum += x[i] * x[i];
@@ -244,7 +244,7 @@ int read_tokens(const struct model *m, const struct cache *c, const int64_t *tok
     for (int64_t i = 0; i < lines; i++) memcpy(x + i * width, m->embedding + token[i] * width, width * sizeof(float));
     for (int64_t index = 0; index < m->layers; index++) {
         const struct layer *l = m->layer + index;
-        norm(x, width, l->norm_attention, normal, lines, width, m->eps);
+        rms_norm(x, width, l->norm_attention, normal, lines, width, m->eps);
         product(normal, lines, width, l->qkv, l->qkv_bias, qkv, line, STORE);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t row = c->row[r], at = (index * c->rows + row) * m->keys * c->capacity;
@@ -252,12 +252,12 @@ int read_tokens(const struct model *m, const struct cache *c, const int64_t *tok
                 mixed + r * steps * queries, c->capacity, c->padding[row], slot, steps);
         }
         product(mixed, lines, queries, l->out, 0, x, width, ADD);
-        norm(x, width, l->norm_mlp, normal, lines, width, m->eps);
+        rms_norm(x, width, l->norm_mlp, normal, lines, width, m->eps);
         product(normal, lines, width, l->up, 0, hidden, m->mlp, SWIGLU);
         product(hidden, lines, m->mlp, l->down, 0, x, width, ADD);
     }
     if (!logits) return 0;
-    norm(x + (steps - 1) * width, steps * width, m->norm, normal, rows, width, m->eps);
+    rms_norm(x + (steps - 1) * width, steps * width, m->norm, normal, rows, width, m->eps);
     product(normal, rows, width, m->head, 0, logits, m->vocab, STORE);
     return 0;
 }

@@ -26,7 +26,7 @@ from actrix.nets.native import CForest, Kernels, kernels
 
 def native(x: Tensor) -> Kernels | None:
     """The kernels, if they serve for this: not inside a graph, which fuses by itself; fp32; on the CPU."""
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         return None
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return None
@@ -113,6 +113,44 @@ def _gate(native: Kernels, up: Tensor, out: Tensor | None, grad: Tensor | None, 
         native.gated(*places, end - start, width)
 
     _share_out(part, up.numel() // (2 * width))
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float, native: Kernels) -> Tensor:
+        x, gain = x.contiguous(), gain.contiguous()
+        ctx.save_for_backward(x, gain)
+        ctx.eps, ctx.native = eps, native
+        out, width = torch.empty_like(x), x.shape[-1]
+
+        def part(start: int, end: int) -> None:
+            mine = (t.data_ptr() + 4 * start * width for t in (x, out))
+            native.rms_norm(next(mine), width, gain.data_ptr(), next(mine), end - start, width, eps)
+
+        _share_out(part, x.numel() // width)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        x, gain = ctx.saved_tensors
+        grad, back, width = grad.contiguous(), torch.empty_like(x), x.shape[-1]
+        to_gains: dict[int, Tensor] = {}  # of each part
+
+        def part(start: int, end: int) -> None:
+            to_gains[start] = torch.zeros_like(gain)
+            mine, above, below = (t.data_ptr() + 4 * start * width for t in (x, grad, back))
+            arrays = (mine, gain.data_ptr(), above, below, to_gains[start].data_ptr())
+            ctx.native.rms_norm_back(*arrays, end - start, width, ctx.eps)
+
+        _share_out(part, x.numel() // width)
+        return back, sum((to_gains[start] for start in sorted(to_gains)), torch.zeros_like(gain)), None, None
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float, native: Kernels) -> Tensor:
+    """x / rms(x) times the gain, over the last dimension."""
+    out: Tensor = _Norm.apply(x, gain, eps, native)
+    return out
 
 
 def attention(qkv: Tensor, forest: Forest) -> Tensor:

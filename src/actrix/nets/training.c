@@ -151,3 +151,18 @@ void gated(const float *restrict up, float *restrict out, const float *restrict 
         }
     }
 }
+
+/* The backward pass of rms_norm, of dense lines: grad of its output to back of x; that of the gain is added to to_gain. */
+void rms_norm_back(const float *restrict x, const float *restrict gain, const float *restrict grad, float *restrict back,
+                   float *restrict to_gain, int64_t lines, int64_t width, float eps) {
+    for (int64_t line = 0; line < lines; line++, x += width, grad += width, back += width) {
+        float sum = 0, along = 0;
+        for (int64_t i = 0; i < width; i++) sum += x[i] * x[i];
+        for (int64_t i = 0; i < width; i++) along += grad[i] * gain[i] * x[i];
+        const float scale = 1.0f / sqrtf(sum / (float)width + eps), less = scale * scale * along / (float)width;
+        for (int64_t i = 0; i < width; i++) {
+            back[i] = scale * (grad[i] * gain[i] - less * x[i]);
+            to_gain[i] += grad[i] * x[i] * scale;
+        }
+    }
+}

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from actrix.errors import ActrixError
 from actrix.nets.linear import linear
-from actrix.nets.native_training import Forest, attention, native, swiglu
+from actrix.nets.native_training import Forest, attention, native, rms_norm, swiglu
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        fused = native(x)
+        if fused is not None and self.weight.dtype == x.dtype:
+            return rms_norm(x, self.weight, self.eps, fused)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
