@@ -98,12 +98,12 @@ static inline __attribute__((always_inline)) void tile(int lines, const float *r
 
 enum what { STORE, ADD, SWIGLU };
 
-/* in [lines, inputs] times a weight in panels, into out [lines, width]: stored, with a bias if there is one; added;
- * or, of panels with gates and values, gate * sigmoid(gate) * value. */
+/* in [lines, inputs] times a weight in panels, which are `apart` floats apart, into out [lines, width]: stored, with a
+ * bias if there is one; added; or, of panels with gates and values, gate * sigmoid(gate) * value. */
 static void product(const float *restrict in, int64_t lines, int64_t inputs, const float *restrict weight,
-                    const float *restrict bias, float *restrict out, int64_t width, enum what what) {
+                    int64_t apart, const float *restrict bias, float *restrict out, int64_t width, enum what what) {
     const int64_t tiles = (lines + TILE - 1) / TILE, columns = what == SWIGLU ? LANES : 2 * LANES;
-    for (int64_t left = 0; left < width; left += columns, weight += 2 * LANES * inputs) {
+    for (int64_t left = 0; left < width; left += columns, weight += apart) {
         const int64_t count = least(columns, width - left);
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = lines * t / tiles, here = lines * (t + 1) / tiles - first;
@@ -156,14 +156,12 @@ static inline void dots(const float *restrict query, const float *restrict lines
     }
 }
 
-/* Attention of one query (scaled) to the slots first to last: score is made e^(query . key) up to a factor, below 1e-37
- * in the rest of the vectors that hold these slots; returns the sum. */
-static inline float weigh(const float *restrict query, const float *restrict key, float *restrict score, int64_t first,
-                          int64_t last, int64_t dim) {
+/* Makes scores e^score up to a factor, below 1e-37 outside of first to last in the vectors that hold these slots;
+ * returns their sum. */
+static inline float soften(float *restrict score, int64_t first, int64_t last) {
     const int64_t begin = first / LANES * LANES, end = last / LANES * LANES + LANES;
     float top[LANES], sum[LANES], most = -INFINITY, total = 0;
     for (int i = 0; i < LANES; i++) top[i] = -INFINITY, sum[i] = 0;
-    dots(query, key, score, begin, end, dim);
     for (int64_t s = begin; s < first; s++) score[s] = -INFINITY;
     for (int64_t s = last + 1; s < end; s++) score[s] = -INFINITY;
     for (int64_t s = begin; s < end; s += LANES)
@@ -178,20 +176,20 @@ static inline float weigh(const float *restrict query, const float *restrict key
     return total;
 }
 
-/* out [dim] = scale * sum of score[s * apart] * lines[s] for s from first to last; lines [slots, wide], whole vectors. */
-static inline void combine(const float *restrict score, int64_t apart, const float *restrict lines, float *restrict out,
-                           int64_t first, int64_t last, int64_t dim, int64_t wide, float scale) {
+/* out [dim] = scale * sum of score[s] * lines[s] for s from first to last; lines [slots, wide], wide whole vectors. */
+static inline void combine(const float *restrict score, const float *restrict lines, float *restrict out, int64_t first,
+                           int64_t last, int64_t dim, int64_t wide, float scale) {
     for (int64_t d = 0; d < dim; d += LANES) {
         const float *v = lines + d;
         vec a = {0}, b = {0}, c = {0}, e = {0};
         int64_t s = first;
         for (; s + 3 <= last; s += 4) {
-            a += score[s * apart] * *(const vec *)(v + s * wide);
-            b += score[(s + 1) * apart] * *(const vec *)(v + s * wide + wide);
-            c += score[(s + 2) * apart] * *(const vec *)(v + s * wide + 2 * wide);
-            e += score[(s + 3) * apart] * *(const vec *)(v + s * wide + 3 * wide);
+            a += score[s] * *(const vec *)(v + s * wide);
+            b += score[s + 1] * *(const vec *)(v + s * wide + wide);
+            c += score[s + 2] * *(const vec *)(v + s * wide + 2 * wide);
+            e += score[s + 3] * *(const vec *)(v + s * wide + 3 * wide);
         }
-        for (; s <= last; s++) a += score[s * apart] * *(const vec *)(v + s * wide);
+        for (; s <= last; s++) a += score[s] * *(const vec *)(v + s * wide);
         const vec mixed = ((a + b) + (c + e)) * scale;
         memcpy(out + d, &mixed, least(LANES, dim - d) * sizeof(float));
     }
@@ -224,8 +222,9 @@ static void mix(const struct model *m, float *key, float *value, float *restrict
         }
         for (int64_t h = 0; h < heads; h++) {
             const int64_t at = h / group * capacity, s = slot + t;
-            const float total = weigh(qkv + t * line + h * dim, key + at * dim, score, padding, s, dim);
-            combine(score, 1, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
+            dots(qkv + t * line + h * dim, key + at * dim, score, padding / LANES * LANES, s + 1, dim);
+            const float total = soften(score, padding, s);
+            combine(score, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
         }
     }
 }
@@ -245,20 +244,20 @@ int read_tokens(const struct model *m, const struct cache *c, const int64_t *tok
     for (int64_t index = 0; index < m->layers; index++) {
         const struct layer *l = m->layer + index;
         rms_norm(x, width, l->norm_attention, normal, lines, width, m->eps);
-        product(normal, lines, width, l->qkv, l->qkv_bias, qkv, line, STORE);
+        product(normal, lines, width, l->qkv, 2 * LANES * width, l->qkv_bias, qkv, line, STORE);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t row = c->row[r], at = (index * c->rows + row) * m->keys * c->capacity;
             mix(m, c->key + at * m->dim, c->value + at * wide, qkv + r * steps * line, score,
                 mixed + r * steps * queries, c->capacity, c->padding[row], slot, steps);
         }
-        product(mixed, lines, queries, l->out, 0, x, width, ADD);
+        product(mixed, lines, queries, l->out, 2 * LANES * queries, 0, x, width, ADD);
         rms_norm(x, width, l->norm_mlp, normal, lines, width, m->eps);
-        product(normal, lines, width, l->up, 0, hidden, m->mlp, SWIGLU);
-        product(hidden, lines, m->mlp, l->down, 0, x, width, ADD);
+        product(normal, lines, width, l->up, 2 * LANES * width, 0, hidden, m->mlp, SWIGLU);
+        product(hidden, lines, m->mlp, l->down, 2 * LANES * m->mlp, 0, x, width, ADD);
     }
     if (!logits) return 0;
     rms_norm(x + (steps - 1) * width, steps * width, m->norm, normal, rows, width, m->eps);
-    product(normal, rows, width, m->head, 0, logits, m->vocab, STORE);
+    product(normal, rows, width, m->head, 2 * LANES * width, 0, logits, m->vocab, STORE);
     return 0;
 }
 

@@ -77,11 +77,10 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
-        self.attention, self.attention_back, self.gated = library.attention, library.attention_back, library.gated
+        self.attention, self.gated = library.attention, library.gated
         model, store, forest = map(ctypes.POINTER, (CModel, CCache, CForest))
         self.read_tokens.argtypes = [model, store, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
-        self.attention.argtypes = [forest, *[_POINTER] * 3, *[_SIZE] * 2]
-        self.attention_back.argtypes = [forest, *[_POINTER] * 4, *[_SIZE] * 2]
+        self.attention.argtypes = [forest, *[_POINTER] * 4, *[_SIZE] * 2]
         self.rms_norm, self.rms_norm_back = library.rms_norm, library.rms_norm_back
         self.rms_norm.argtypes = [_POINTER, _SIZE, *[_POINTER] * 2, *[_SIZE] * 2, ctypes.c_float]
         self.rms_norm_back.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
@@ -89,7 +88,7 @@ class Kernels:
         self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
         self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
         self.read_tokens.restype = ctypes.c_int
-        for function in (self.speak, self._draw, self.attention, self.attention_back, self.gated, self.rms_norm):
+        for function in (self.speak, self._draw, self.attention, self.gated, self.rms_norm):
             function.restype = None
         self.rms_norm_back.restype = None
         self.attention_room = library.attention_room  # floats of work

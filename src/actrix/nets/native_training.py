@@ -50,18 +50,13 @@ class Forest:
         addresses = (t.data_ptr() for t in self._kept)
         self.forest = CForest(rows, self.length, heads, keys, self.dim, *addresses)
 
-    def forward(self, qkv: Tensor, out: Tensor) -> None:
-        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]."""
-        self._run(self.native.attention, qkv, out)
+    def run(self, qkv: Tensor, grad: Tensor | None, out: Tensor) -> None:
+        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; with its `grad`, that of `qkv` is added to `out`."""
 
-    def backward(self, qkv: Tensor, grad: Tensor, back: Tensor) -> None:
-        """To the gradient of `out`, that of `qkv` is added to `back`."""
-        self._run(self.native.attention_back, qkv, grad, back)
-
-    def _run(self, function: Callable[..., None], *arrays: Tensor) -> None:
         def part(start: int, end: int) -> None:
             work = torch.empty(self.native.attention_room(ctypes.byref(self.forest)))
-            function(ctypes.byref(self.forest), *(t.data_ptr() for t in arrays), work.data_ptr(), start, end)
+            arrays = (None if t is None else t.data_ptr() for t in (qkv, grad, out, work))
+            self.native.attention(ctypes.byref(self.forest), *arrays, start, end)
 
         _share_out(part, self.keys)
 
@@ -73,7 +68,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(qkv)
         ctx.forest = forest
         out = qkv.new_empty(*qkv.shape[:-1], forest.heads * forest.dim)
-        forest.forward(qkv, out)
+        forest.run(qkv, None, out)
         return out
 
     @staticmethod
@@ -81,7 +76,7 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (qkv,) = ctx.saved_tensors
         back, grad = torch.zeros_like(qkv), grad.contiguous()
-        ctx.forest.backward(qkv, grad, back)
+        ctx.forest.run(qkv, grad, back)
         return back, None
 
 

@@ -11,124 +11,127 @@ struct forest {
     const float *cos, *sin; /* [context, dim / 2] */
 };
 
-static inline void add(float *restrict to, const float *restrict x, int64_t dim) {
-    for (int64_t d = 0; d < dim; d++) to[d] += x[d];
-}
+enum { PANEL = 2 * LANES, QUERIES = 2 * TILE }; /* columns of a panel; queries of a row that are taken together */
 
-/* to = from, turned by the angles of place t and scaled. */
-static float *fetch(const struct forest *f, const float *restrict from, int64_t t, float *restrict to, float scale) {
-    memcpy(to, from, f->dim * sizeof(float));
-    turn(to, f->cos + t * (f->dim / 2), f->sin + t * (f->dim / 2), f->dim / 2, scale);
-    return to;
-}
+static int64_t whole(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
 
-/* to += x, turned back by the angles of place t. */
-static void give(const struct forest *f, const float *restrict x, int64_t t, float *restrict to) {
+/* x [lines, dim] turned by the angles of the places from `place` on, forth (sign 1) or back (-1), and scaled. */
+static void turn_lines(const struct forest *f, float *restrict x, int64_t place, int64_t lines, float sign, float scale) {
     const int64_t half = f->dim / 2;
-    const float *cos = f->cos + t * half, *sin = f->sin + t * half;
-    for (int64_t i = 0; i < half; i++) {
-        const float a = x[i], b = x[i + half];
-        to[i] += a * cos[i] + b * sin[i];
-        to[i + half] += b * cos[i] - a * sin[i];
+    for (int64_t t = 0; t < lines; t++, x += f->dim) {
+        const float *cos = f->cos + (place + t) * half, *sin = f->sin + (place + t) * half;
+        for (int64_t i = 0; i < half; i++) {
+            const float a = x[i], b = x[i + half], c = cos[i] * scale, s = sin[i] * scale * sign;
+            x[i] = a * c - b * s;
+            x[i + half] = b * c + a * s;
+        }
     }
 }
 
-enum { QUERIES = 32 }; /* that are taken together in the backward pass */
-
-/* Keys, turned, of one row and key head, as lines and in vectors across slots; values in vectors, or as lines. */
-static void gather(const struct forest *f, const float *restrict qkv, int64_t row, int64_t k, float *restrict lines,
-                   float *restrict keys, float *restrict values, int across, int64_t wide) {
-    const int64_t dim = f->dim, *node = f->node + row * f->length;
-    for (int64_t t = 0; t < f->count[row]; t++) {
-        const float *x = qkv + (node[t] * (f->heads + 2 * f->keys) + f->heads + k) * dim, *v = x + f->keys * dim;
-        const float *turned = fetch(f, x, t, lines + t * wide, 1.0f);
-        const int64_t at = t / LANES * LANES * dim + t % LANES;
-        for (int64_t d = 0; d < dim; d++) keys[at + d * LANES] = turned[d];
-        if (!across)
-            memcpy(values + t * wide, v, dim * sizeof(float));
-        else
-            for (int64_t d = 0; d < dim; d++) values[at + d * LANES] = v[d];
+/* x [lines, dim] in panels of its columns, [panels, depth, PANEL]; lines from `lines` to depth are zero. */
+static void by_columns(const float *restrict x, int64_t lines, int64_t depth, int64_t dim, float *restrict panels) {
+    for (int64_t left = 0; left < dim; left += PANEL, panels += depth * PANEL) {
+        for (int64_t i = 0; i < lines; i++)
+            memcpy(panels + i * PANEL, x + i * dim + left, least(PANEL, dim - left) * sizeof(float));
+        memset(panels + lines * PANEL, 0, (depth - lines) * PANEL * sizeof(float));
     }
 }
 
-/* The first place of a row whose node is the row's own; all after it are too. */
-static int64_t own(const struct forest *f, int64_t row) {
-    int64_t t = 0;
-    while (t < f->count[row] && f->place[f->node[row * f->length + t]] != row * f->length + t) t++;
-    return t;
+/* x [lines, dim] in panels of its lines, [panels, dim, PANEL]. */
+static void by_lines(const float *restrict x, int64_t lines, int64_t dim, float *restrict panels) {
+    for (int64_t i = 0; i < lines; i++)
+        for (int64_t d = 0; d < dim; d++) panels[(i / PANEL * dim + d) * PANEL + i % PANEL] = x[i * dim + d];
 }
 
-/* Floats that the functions below need as `work`. */
+/* x [lines, width] -> [width, lines] */
+static void transpose(const float *restrict x, int64_t lines, int64_t width, float *restrict out) {
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t i = 0; i < lines; i++) out[j * lines + i] = x[i * width + j];
+}
+
+/* Floats that `attention` needs as work. */
 int64_t attention_room(const struct forest *f) {
-    const int64_t wide = (f->dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
-    return slots * (5 * wide + 2 * QUERIES) + (2 * QUERIES + 1) * wide;
+    const int64_t wide = whole(f->dim), slots = whole(f->length);
+    return slots * (6 * f->dim + 2 * wide + 3 * QUERIES) + QUERIES * (3 * f->dim + wide);
 }
 
 /* Causal attention with rotary positions, of the key heads `from` to `to` and their queries: qkv [N, heads + 2 keys,
- * dim] to out [N, heads, dim]. */
-void attention(const struct forest *f, const float *qkv, float *out, float *work, int64_t from, int64_t to) {
+ * dim] to out [N, heads, dim], if `grad` is null; else grad [N, heads, dim] of out to out [N, heads + 2 keys, dim], that
+ * of qkv, which is added to. */
+void attention(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t from,
+               int64_t to) {
     const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
-    const int64_t wide = (dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
-    float *keys = work, *lines = keys + slots * wide, *values = lines + slots * wide, *score = values + slots * wide;
-    float *query = score + slots;
-    for (int64_t row = 0; row < f->rows; row++)
-        for (int64_t k = from; k < to; k++) {
-            const int64_t *node = f->node + row * f->length;
-            gather(f, qkv, row, k, lines, keys, values, 0, wide);
-            for (int64_t t = own(f, row); t < f->count[row]; t++)
-                for (int64_t h = k * group; h < (k + 1) * group; h++) {
-                    fetch(f, qkv + node[t] * line + h * dim, t, query, 1.0f / sqrtf((float)dim));
-                    const float total = weigh(query, keys, score, 0, t, dim);
-                    combine(score, 1, values, out + (node[t] * heads + h) * dim, 0, t, dim, wide, 1.0f / total);
-                }
-        }
-}
-
-/* The same backward: to the gradient of out, grad [N, heads, dim], that of qkv is added to back. */
-void attention_back(const struct forest *f, const float *qkv, const float *grad, float *back, float *work,
-                    int64_t from, int64_t to) {
-    const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
-    const int64_t wide = (dim + LANES - 1) / LANES * LANES, slots = f->length / LANES * LANES + LANES;
+    const int64_t wide = whole(dim), slots = whole(f->length), size = dim * sizeof(float);
     const float scale = 1.0f / sqrtf((float)dim);
-    float *keys = work, *lines = keys + slots * wide, *values = lines + slots * wide, *to_keys = values + slots * wide;
-    float *to_values = to_keys + slots * wide, *scores = to_values + slots * wide, *slopes = scores + QUERIES * slots;
-    float *queries = slopes + QUERIES * slots, *grads = queries + QUERIES * wide, *result = grads + QUERIES * wide;
-    for (int64_t row = 0; row < f->rows; row++)
-        for (int64_t k = from; k < to; k++) {
-            const int64_t *node = f->node + row * f->length, count = f->count[row];
-            gather(f, qkv, row, k, lines, keys, values, 1, wide);
-            memset(to_keys, 0, 2 * slots * wide * sizeof(float));
-            for (int64_t h = k * group; h < (k + 1) * group; h++)
-                for (int64_t first = own(f, row), end; first < count; first = end) {
-                    end = least(first + QUERIES, count);
-                    for (int64_t t = first; t < end; t++) {
-                        float *restrict score = scores + (t - first) * slots;
-                        float *restrict slope = slopes + (t - first) * slots;
-                        float *query = queries + (t - first) * wide, *g = grads + (t - first) * wide, mean = 0;
-                        fetch(f, qkv + node[t] * line + h * dim, t, query, scale);
-                        memcpy(g, grad + (node[t] * heads + h) * dim, dim * sizeof(float));
-                        const float share = 1.0f / weigh(query, keys, score, 0, t, dim);
-                        dots(g, values, slope, 0, t + 1, dim);
-                        for (int64_t s = 0; s <= t; s++) score[s] *= share;
-                        for (int64_t s = 0; s <= t; s++) mean += score[s] * slope[s];
-                        for (int64_t s = 0; s <= t; s++) slope[s] = score[s] * (slope[s] - mean);
-                        combine(slope, 1, lines, result, 0, t, dim, wide, scale);
-                        give(f, result, t, back + node[t] * line + h * dim);
-                    }
-                    for (int64_t s = 0; s < end; s++) {
-                        const int64_t begin = s > first ? s - first : 0, last = end - first - 1;
-                        combine(slopes + s, slots, queries, result, begin, last, dim, wide, 1.0f);
-                        add(to_keys + s * wide, result, dim);
-                        combine(scores + s, slots, grads, result, begin, last, dim, wide, 1.0f);
-                        add(to_values + s * wide, result, dim);
-                    }
-                }
+    float *keys = work, *values = keys + slots * dim, *key_lines = values + slots * dim; /* of a row and key head */
+    float *value_lines = key_lines + slots * dim, *columns = value_lines + slots * dim;  /* values', or keys' if grad */
+    float *to_keys = columns + slots * wide, *to_values = to_keys + slots * dim;
+    float *scores = to_values + slots * dim, *slopes = scores + QUERIES * slots, *turned = slopes + QUERIES * slots;
+    float *queries = turned + QUERIES * slots, *grads = queries + QUERIES * dim, *mixed = grads + QUERIES * dim;
+    float *panels = mixed + QUERIES * dim; /* of queries or gradients */
+    for (int64_t row = 0; row < f->rows; row++) {
+        const int64_t *node = f->node + row * f->length, count = f->count[row];
+        int64_t own = 0; /* the first place whose node is the row's own; all after it are too */
+        while (own < count && f->place[node[own]] != row * f->length + own) own++;
+        for (int64_t k = from; k < to && own < count; k++) {
             for (int64_t t = 0; t < count; t++) {
-                float *b = back + node[t] * line + (heads + k) * dim;
-                give(f, to_keys + t * wide, t, b);
-                add(b + f->keys * dim, to_values + t * wide, dim);
+                memcpy(keys + t * dim, qkv + node[t] * line + (heads + k) * dim, size);
+                memcpy(values + t * dim, qkv + node[t] * line + (heads + f->keys + k) * dim, size);
             }
+            turn_lines(f, keys, 0, count, 1, 1);
+            by_lines(keys, count, dim, key_lines);
+            by_columns(grad ? keys : values, count, slots, dim, columns);
+            if (grad) by_lines(values, count, dim, value_lines);
+            if (grad) memset(to_keys, 0, 2 * slots * size);
+            for (int64_t h = k * group; h < (k + 1) * group; h++)
+                for (int64_t first = own, n; first < count; first += n) {
+                    n = least(QUERIES, count - first);
+                    const int64_t span = whole(first + n);
+                    for (int64_t i = 0; i < n; i++) memcpy(queries + i * dim, qkv + node[first + i] * line + h * dim, size);
+                    turn_lines(f, queries, first, n, 1, scale);
+                    product(queries, n, dim, key_lines, dim * PANEL, 0, scores, span, STORE);
+                    for (int64_t i = 0; i < n; i++) {
+                        float *restrict score = scores + i * span;
+                        const int64_t used = first + i + 1;
+                        const float share = 1.0f / soften(score, 0, used - 1);
+                        for (int64_t s = 0; s < used; s++) score[s] *= share;
+                        memset(score + used, 0, (span - used) * sizeof(float));
+                    }
+                    if (!grad) {
+                        product(scores, n, span, columns, slots * PANEL, 0, mixed, dim, STORE);
+                        for (int64_t i = 0; i < n; i++) memcpy(out + (node[first + i] * heads + h) * dim, mixed + i * dim, size);
+                        continue;
+                    }
+                    for (int64_t i = 0; i < n; i++) memcpy(grads + i * dim, grad + (node[first + i] * heads + h) * dim, size);
+                    product(grads, n, dim, value_lines, dim * PANEL, 0, slopes, span, STORE);
+                    for (int64_t i = 0; i < n; i++) {
+                        const float *restrict score = scores + i * span;
+                        float *restrict slope = slopes + i * span, mean = 0;
+                        const int64_t used = first + i + 1;
+                        for (int64_t s = 0; s < used; s++) mean += score[s] * slope[s];
+                        for (int64_t s = 0; s < used; s++) slope[s] = score[s] * (slope[s] - mean);
+                        memset(slope + used, 0, (span - used) * sizeof(float));
+                    }
+                    product(slopes, n, span, columns, slots * PANEL, 0, mixed, dim, STORE);
+                    turn_lines(f, mixed, first, n, -1, scale);
+                    for (int64_t i = 0; i < n; i++)
+                        for (int64_t d = 0; d < dim; d++) out[node[first + i] * line + h * dim + d] += mixed[i * dim + d];
+                    by_columns(queries, n, n, dim, panels);
+                    transpose(slopes, n, span, turned);
+                    product(turned, span, n, panels, n * PANEL, 0, to_keys, dim, ADD);
+                    by_columns(grads, n, n, dim, panels);
+                    transpose(scores, n, span, turned);
+                    product(turned, span, n, panels, n * PANEL, 0, to_values, dim, ADD);
+                }
+            if (!grad) continue;
+            turn_lines(f, to_keys, 0, count, -1, 1);
+            for (int64_t t = 0; t < count; t++)
+                for (int64_t d = 0; d < dim; d++) {
+                    out[node[t] * line + (heads + k) * dim + d] += to_keys[t * dim + d];
+                    out[node[t] * line + (heads + f->keys + k) * dim + d] += to_values[t * dim + d];
+                }
         }
+    }
 }
 
 /* up [lines, gates then values] to out [lines, width] = gate * sigmoid(gate) * value, if `grad` is null; else grad of
