@@ -132,7 +132,8 @@ ROWS = {
             f"GRPO steps, 1.6 M parameters, 64 answers of at most 64 tokens, {n} thread{'s' * (n > 1)}",
             "steps/s",
             (
-                c("actrix", "grpo", 4, threads=n, data=WORK / "prompts.jsonl"),
+                c("actrix fp32", "grpo", 4, threads=n, data=WORK / "prompts.jsonl"),
+                c("actrix medium", "grpo", 4, threads=n, data=WORK / "prompts.jsonl", precision="medium"),
                 c("TRL", "trl_grpo", 3, threads=n, data=WORK / "prompts.jsonl", **MODEL),
             ),
             "2.5x TRL",

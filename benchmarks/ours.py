@@ -109,7 +109,7 @@ def grpo(a: dict[str, str]) -> Callable[[int], None]:
 
     options = RunOptions(
         task="jsonl:" + a["data"], steps=10**6, threads=int(a["threads"]), compile="no",
-        eval_every=10**9, checkpoint_every=10**9, log_every=10**9,
+        precision=a.get("precision", "fp32"), eval_every=10**9, checkpoint_every=10**9, log_every=10**9,
     )  # fmt: skip
     config = Config(model="small", prompts=8, group=8, minibatches=1, warm_steps=0)
     reports = iter(Trainer.start("grpo", options, config))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: tensors of 2 MB and more in huge pages, where there are any
 
 __version__ = "0.1.0"
 

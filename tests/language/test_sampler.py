@@ -8,9 +8,11 @@ import torch
 from scipy import stats
 
 from actrix.errors import ActrixError
+from actrix.language import sampler
 from actrix.language.model import LanguageModel, TransformerModel
 from actrix.language.sampler import Sampling, generate, pick, truncate, uniforms
 from actrix.nets import decoding
+from actrix.nets.native import kernels
 from actrix.nets.transformer import TransformerConfig
 
 VOCAB, EOS = 17, 1
@@ -96,6 +98,23 @@ def test_small_groups_and_threads_change_nothing(
         torch.set_num_threads(before)
     assert torch.equal(parts.tokens_BL, whole.tokens_BL)
     torch.testing.assert_close(parts.logp_behaviour_BL, whole.logp_behaviour_BL, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_answers_of_the_kernels_are_those_of_the_loop(
+    model: LanguageModel, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawing in C, end tokens and dropped rows included, against the portable decoder and draw."""
+    if kernels() is None:
+        pytest.skip("no C compiler here")
+    settings = Sampling(max_new=25, n=8, temperature=temperature)
+    by_c = generate(model, PROMPTS, settings, eos=EOS, seed=5)
+    monkeypatch.setattr(sampler, "kernels", lambda: None)
+    assert isinstance(model, TransformerModel)
+    by_torch = generate(model, PROMPTS, settings, eos=EOS, seed=5, decoder=decoding.Decoder(model.net))
+    assert torch.equal(by_c.tokens_BL, by_torch.tokens_BL)
+    assert by_c.stop_reasons == by_torch.stop_reasons
+    torch.testing.assert_close(by_c.logp_behaviour_BL, by_torch.logp_behaviour_BL, atol=1e-5, rtol=0)
 
 
 def test_first_tokens_have_the_model_s_frequencies(model: LanguageModel) -> None:

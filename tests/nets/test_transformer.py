@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import Packed, linear
+from actrix.nets.native import kernels
+from actrix.nets.native_decoding import NativeDecoder
 from actrix.nets.transformer import Prefixes, Transformer, TransformerConfig, rotary_tables, rotate
 
 SHAPES = {
@@ -19,6 +22,9 @@ SHAPES = {
         vocab=23, layers=2, width=48, heads=6, kv_heads=2, context=40, tied=False, qkv_bias=True
     ),
     "large enough for oneDNN": TransformerConfig(vocab=40, layers=2, width=256, heads=4, context=40),
+    "odd sizes": TransformerConfig(vocab=67, layers=3, width=42, heads=3, kv_heads=1, mlp=37, context=40),
+    "one head of two": TransformerConfig(vocab=9, layers=1, width=2, heads=1, mlp=1, context=40, qkv_bias=True),
+    "wide heads": TransformerConfig(vocab=33, layers=1, width=140, heads=2, mlp=50, context=40, tied=False),
 }
 
 
@@ -56,17 +62,20 @@ def test_padding_never_changes_logits(net: Transformer) -> None:
     torch.testing.assert_close(alone, net(x), atol=1e-6, rtol=1e-5)
 
 
+def decoder_of(net: Transformer, native: bool) -> Decoder | NativeDecoder:
+    found = NativeDecoder.of(net) if native else Decoder(net)
+    if found is None:
+        pytest.skip("no C compiler here")
+    return found
+
+
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("copies", [1, 3])
 def test_cached_decoding_equals_full_recomputation(net: Transformer, copies: int, native: bool) -> None:
     lengths = [5, 1, 9, 3]
     prompts = [tokens(net, 1, n)[0] for n in lengths]
     left = torch.stack([F.pad(p, (max(lengths) - len(p), 0), value=7) for p in prompts])
-    decoder = Decoder(net)
-    if not native:
-        decoder.native = None
-    elif decoder.native is None:
-        pytest.skip("no C compiler here")
+    decoder = decoder_of(net, native)
     state = decoder.start(left, torch.tensor(lengths), capacity=20, copies=copies)
     rows = [p.tolist() for p in prompts for _ in range(copies)]
     logits = state.logits
@@ -82,11 +91,43 @@ def test_cached_decoding_equals_full_recomputation(net: Transformer, copies: int
         rows = [[*row, int(token)] for row, token in zip(rows, chosen[step])]
 
 
-def test_decoding_is_untouched_by_training() -> None:
+def test_long_left_padded_prompts_are_read_alike(net: Transformer) -> None:
+    """Enough rows that the kernels read prompts in several pieces, whose edges lie within and beside the padding."""
+    lengths = torch.arange(1, 34)
+    x = tokens(net, 33, 33)
+    by_torch, by_c = (decoder_of(net, native).start(x, lengths, 38, 2) for native in (False, True))
+    torch.testing.assert_close(by_c.logits, by_torch.logits, atol=3e-5, rtol=1e-4)
+    for _ in range(5):  # greedy
+        token = by_torch.logits.argmax(-1)
+        torch.testing.assert_close(by_c.step(token), by_torch.step(token), atol=3e-5, rtol=1e-4)
+
+
+def test_a_row_decodes_to_the_same_bits_in_any_company(net: Transformer) -> None:
+    decoder = decoder_of(net, native=True)
+    x = tokens(net, 29, 9)
+    lengths = torch.arange(29) % 9 + 1
+    together = decoder.start(x, lengths, 12)
+    for count in (1, 2, 3, 7, 16):
+        some = torch.arange(count) * 29 // count
+        alone = decoder.start(x[some], lengths[some], 12)
+        assert torch.equal(alone.logits, together.logits[some])
+    token = together.logits.argmax(-1)
+    assert torch.equal(alone.step(token[some]), together.step(token)[some])
+
+
+def test_a_token_outside_the_vocabulary_is_an_error(net: Transformer) -> None:
+    decoder = decoder_of(net, native=True)
+    for wrong in (-1, net.config.vocab):
+        with pytest.raises(ActrixError, match="vocabulary"):
+            decoder.start(torch.tensor([[0, wrong]]), torch.tensor([2]), 4)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_decoding_is_untouched_by_training(native: bool) -> None:
     torch.manual_seed(0)
     net = Transformer(SHAPES["large enough for oneDNN"])
     x = tokens(net, 2, 6)
-    decoder = Decoder(net)
+    decoder = decoder_of(net, native)
     before = decoder.start(x, torch.tensor([6, 6]), 8).logits
     with torch.no_grad():
         for parameter in net.parameters():
@@ -221,3 +262,35 @@ def test_sharing_prefixes_changes_neither_states_nor_gradients(kv_heads: int) ->
     want = torch.autograd.grad((plain * weight).sum(), list(net.parameters()))
     for a, b in zip(torch.autograd.grad((merged * weight).sum(), list(net.parameters())), want):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("sharing", [False, True])
+def test_training_kernels_compute_the_states_and_gradients_of_pytorch(
+    net: Transformer, sharing: bool, threads: int
+) -> None:
+    """Fp32 kernels against PyTorch in fp64, whose states and gradients are exact beside them."""
+    if kernels() is None:
+        pytest.skip("no C compiler here")
+    exact = deepcopy(net).double()
+    exact.cos, exact.sin = exact.cos.double(), exact.sin.double()
+    x, lengths = answers(0)
+    x = torch.cat((x, x, x, x), 1)[:, :34] % net.config.vocab  # more than two vectors long, where vectors are of 16
+    lengths = lengths * 3
+    prefixes = Prefixes.of(x, lengths) if sharing else None
+    assert lengths.max() <= x.shape[1] < net.config.context
+    inside = torch.arange(x.shape[1]) < lengths[:, None]
+    weight = torch.randn(*x.shape, net.config.width, dtype=torch.float64) * inside[..., None]
+    before, found = torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(threads)
+        for each in (net, exact):
+            hidden = each.hidden(x, prefixes)
+            hidden = hidden if prefixes is None else prefixes.spread(hidden)
+            loss = (hidden * weight.to(hidden.dtype)).sum()
+            found.append([hidden[inside], *torch.autograd.grad(loss, list(each.blocks.parameters()))])
+    finally:
+        torch.set_num_threads(before)
+    for mine, want in zip(*found):
+        scale = float(want.abs().amax())
+        torch.testing.assert_close(mine.double(), want, rtol=0, atol=2e-5 * scale)

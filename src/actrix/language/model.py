@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from actrix.errors import ActrixError
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import linear
+from actrix.nets.native_decoding import NativeDecoder
 from actrix.nets.transformer import Prefixes, Transformer, TransformerConfig
 
 WORTH_SHARING = 0.9  # of the places, that distinct prefixes have to stay under
@@ -141,8 +142,8 @@ class TransformerModel(LanguageModel):
         out: Tensor = self.net(tokens_BL, lengths_B)
         return out
 
-    def decoder(self) -> Decoder:
-        return Decoder(self.net)
+    def decoder(self) -> DecoderLike:
+        return NativeDecoder.of(self.net) or Decoder(self.net)
 
     def _score(
         self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool

@@ -3,12 +3,13 @@
 Randomness. Every row has its own stream of uniform numbers, a pure function of (seed, stream, position): the
 token at a position is found by inverting the cumulative distribution at its number. Same model, prompts,
 settings and seed give the same bits. A row's draws depend neither on its neighbours nor on its place in the
-batch if it is given its stream; its *logits* may still differ in the last bit in another batch (or, for a batch that is
-decoded in one piece, on another number of threads), which changes a token only where a number falls within rounding
-of a boundary.
+batch if it is given its stream. Its *logits* may still differ in the last bit in another batch or on another number of
+threads, which changes a token only where a number falls within rounding of a boundary; from the C kernels of
+`actrix.nets.native_decoding` they do not.
 
 Speed. Prompts are read once for all of their samples. Rows that have ended are dropped. On a CPU, small groups of rows
-are decoded to their end, one after the other or one per thread (see `actrix.nets.decoding`).
+are decoded to their end, one after the other or one per thread; where the C kernels serve, and neither top-k nor top-p
+is wanted, that is one call for a group.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from torch import Tensor
 from actrix.errors import ActrixError
 from actrix.language.model import DecoderLike, LanguageModel
 from actrix.language.tokens import pad_left, pad_right
+from actrix.nets.native import kernels
+from actrix.nets.native_decoding import NativeDecoding
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,9 @@ def pick(logits_BV: Tensor, uniform_B: Tensor, settings: Sampling) -> tuple[Tens
         token = logits_BV.argmax(-1)
         return token, torch.zeros(token.shape, device=token.device)
     logits = logits_BV.float()
+    native = kernels() if logits.device.type == "cpu" and settings.top_k == 0 and settings.top_p == 1 else None
+    if native is not None:
+        return native.draw(logits.contiguous(), uniform_B.contiguous(), 1 / settings.temperature)
     if settings.temperature != 1:
         logits = logits / settings.temperature
     logp = truncate(logits, settings.top_k, settings.top_p).log_softmax(-1)
@@ -167,7 +173,9 @@ def _groups(prompts: Sequence[Sequence[int]], n: int, most: int | None) -> list[
     if most is None:
         return [_Group(tuple(order), 0, n)]
     if n > most:
-        return [_Group((p,), first, min(most, n - first)) for p in order for first in range(0, n, most)]
+        parts = -(-n // most)
+        edges = list(pairwise(n * i // parts for i in range(parts + 1)))
+        return [_Group((p,), a, b - a) for p in order for a, b in edges]
     count = -(-len(order) // (most // n))
     cuts = [len(order) * i // count for i in range(count + 1)]
     return [_Group(tuple(order[a:b]), 0, n) for a, b in pairwise(cuts)]
@@ -187,6 +195,8 @@ def _decode(
     tokens = torch.tensor(pad_left(prompts, 0), device=device)
     lengths = torch.tensor([len(p) for p in prompts], device=device)
     state = decoder.start(tokens, lengths, tokens.shape[1] + settings.max_new - 1, copies)
+    if isinstance(state, NativeDecoding) and settings.top_k == 0 and settings.top_p == 1:
+        return state.speak(uniform_BT, settings.temperature, eos)
     rows = len(prompts) * copies
     uniform_TB = uniform_BT.t().contiguous().to(device)
     out_TB = torch.zeros(settings.max_new, rows, dtype=torch.long, device=device)
@@ -256,6 +266,8 @@ def generate(
     device = next(model.parameters()).device
     decoder = model.decoder() if decoder is None else decoder
     most = decoder.rows_at_once(longest + settings.max_new)
+    if most is not None:  # something to do for every thread
+        most = min(most, -(-rows // torch.get_num_threads()))
     groups = _groups(prompts, settings.n, most)
 
     def work(group: _Group) -> tuple[Tensor, Tensor]:

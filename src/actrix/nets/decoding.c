@@ -1,11 +1,48 @@
-/* What lies between the matrix products of a decoding step, for fp32 on a CPU. See decoding.py.
+/* A decoding step of a transformer (see decoding.py), and the draw of a token, for fp32 on a CPU.
  *
- * All arrays are dense and row-major. Loops over a head dimension or a width are written so that a compiler
- * turns them into vector code; sums may be reordered (the flags say so), NaN and infinity keep their meaning.
+ * A step is one call: nothing is allocated, and calls for different rows may run at the same time. Products are made
+ * tile by tile, a few lines times two vectors of columns, out of weights that are laid out in panels of as many columns,
+ * [panels, inputs, 2 * LANES]; sums run over the inputs in their order, so that a row's numbers do not depend on the
+ * other rows. Other loops are written so that a compiler turns them into vector code. Sums may be reordered (the flags
+ * say so), NaN and infinity keep their meaning. Arrays are dense and row-major; a line is one token of one row.
  */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__AVX512F__)
+enum { LANES = 16, TILE = 12 }; /* a tile's sums, two vectors for each of its lines, stay in registers */
+#elif defined(__AVX__)
+enum { LANES = 8, TILE = 6 };
+#elif defined(__aarch64__)
+enum { LANES = 4, TILE = 12 };
+#else
+enum { LANES = 4, TILE = 6 };
+#endif
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+struct layer { /* weights in panels; qkv_bias may be null; up: each panel is LANES gates, then their values */
+    const float *norm_attention, *qkv, *qkv_bias, *out, *norm_mlp, *up, *down;
+};
+
+struct model {
+    int64_t layers, width, heads, keys, dim, mlp, vocab;
+    float eps;
+    const float *embedding, *cos, *sin, *norm, *head; /* cos, sin [context, dim / 2]; head in panels */
+    const struct layer *layer;
+};
+
+/* Keys [layers, rows, keys, capacity / LANES, dim, LANES], values [layers, rows, keys, capacity, dim in whole vectors];
+ * capacity is a multiple of LANES. Row r of a step is row[r] of the cache, and its tokens start at padding[row[r]]. */
+struct cache {
+    int64_t rows, capacity;
+    float *key, *value;
+    const int64_t *row, *padding;
+};
+
+int64_t lanes(void) { return LANES; }
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* e^x to about one unit in the last place: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. */
 static inline float exponential(float x) {
@@ -26,87 +63,255 @@ static inline float exponential(float x) {
     return p * power;
 }
 
-/* out = (x + y) / rms(x + y) * gain, and x += y; y may be null. Arrays [rows, width], gain [width]. */
-void add_norm(float *restrict x, const float *restrict y, const float *restrict gain, float *restrict out,
-              int64_t rows, int64_t width, float eps) {
-    for (int64_t row = 0; row < rows; row++) {
-        float *xr = x + row * width, *o = out + row * width, sum = 0;
-        if (y)
-            for (int64_t i = 0; i < width; i++) xr[i] += y[row * width + i];
-        for (int64_t i = 0; i < width; i++) sum += xr[i] * xr[i];
-        float scale = 1.0f / sqrtf(sum / (float)width + eps);
-        for (int64_t i = 0; i < width; i++) o[i] = xr[i] * scale * gain[i];
+/* out = x / rms(x) * gain, [lines, width]; lines of x are `apart` floats apart. */
+void rms_norm(const float *restrict x, int64_t apart, const float *restrict gain, float *restrict out,
+              int64_t lines, int64_t width, float eps) {
+    for (int64_t line = 0; line < lines; line++, x += apart, out += width) {
+        float sum = 0;
+        for (int64_t i = 0; i < width; i++) sum += x[i] * x[i];
+        const float scale = 1.0f / sqrtf(sum / (float)width + eps);
+        for (int64_t i = 0; i < width; i++) out[i] = x[i] * scale * gain[i];
     }
 }
 
-/* out = gate * sigmoid(gate) * value, for up [rows, gate then value], out [rows, width]. */
-void swiglu(const float *restrict up, float *restrict out, int64_t rows, int64_t width) {
-    for (int64_t row = 0; row < rows; row++) {
-        const float *gate = up + 2 * row * width, *value = gate + width;
-        for (int64_t i = 0; i < width; i++) out[row * width + i] = value[i] * gate[i] / (1.0f + exponential(-gate[i]));
+/* out[line] = sum over i of in[line][i] * panel[i], for `lines` lines; a constant number of them, once inlined. */
+static inline __attribute__((always_inline)) void tile(int lines, const float *restrict in, int64_t inputs,
+                                                       const float *restrict panel, float (*restrict out)[2 * LANES]) {
+    vec sum[TILE][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < lines; r++) sum[r][0] = sum[r][1] = (vec){0};
+    for (int64_t i = 0; i < inputs; i++) {
+        const vec left = *(const vec *)(panel + 2 * LANES * i), right = *(const vec *)(panel + 2 * LANES * i + LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < lines; r++) {
+            const float x = in[r * inputs + i];
+            sum[r][0] += x * left;
+            sum[r][1] += x * right;
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < lines; r++) {
+        *(vec *)out[r] = sum[r][0];
+        *(vec *)(out[r] + LANES) = sum[r][1];
     }
 }
 
-/* out[j] = sum over i of weight[i] * line[i][j], lines `stride` apart, each `width` long; eight lines a pass, so that
- * `out` is read and written an eighth as often. */
-static void weighted_sum(const float *restrict weight, const float *restrict lines, int64_t count, int64_t stride,
-                         float *restrict out, int64_t width) {
-    memset(out, 0, width * sizeof(float));
-    int64_t i = 0;
-    for (; i + 7 < count; i += 8) {
-        const float *a = lines + i * stride, *b = a + stride, *c = b + stride, *d = c + stride, *e = d + stride,
-                    *f = e + stride, *g = f + stride, *h = g + stride, *w = weight + i;
-        const float w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3], w4 = w[4], w5 = w[5], w6 = w[6], w7 = w[7];
-        for (int64_t j = 0; j < width; j++)
-            out[j] += ((w0 * a[j] + w1 * b[j]) + (w2 * c[j] + w3 * d[j])) +
-                      ((w4 * e[j] + w5 * f[j]) + (w6 * g[j] + w7 * h[j]));
+enum what { STORE, ADD, SWIGLU };
+
+/* in [lines, inputs] times a weight in panels, which are `apart` floats apart, into out [lines, width]: stored, with a
+ * bias if there is one; added; or, of panels with gates and values, gate * sigmoid(gate) * value. */
+static void product(const float *restrict in, int64_t lines, int64_t inputs, const float *restrict weight,
+                    int64_t apart, const float *restrict bias, float *restrict out, int64_t width, enum what what) {
+    const int64_t tiles = (lines + TILE - 1) / TILE, columns = what == SWIGLU ? LANES : 2 * LANES;
+    for (int64_t left = 0; left < width; left += columns, weight += apart) {
+        const int64_t count = least(columns, width - left);
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t first = lines * t / tiles, here = lines * (t + 1) / tiles - first;
+            const float *from = in + first * inputs;
+            float made[TILE][2 * LANES];
+            switch (here) {
+#define CASE(n) case n: tile(n, from, inputs, weight, made); break;
+                CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#if defined(__AVX512F__) || defined(__aarch64__)
+                CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+            }
+            for (int64_t r = 0; r < here; r++) {
+                float *o = out + (first + r) * width + left, *m = made[r];
+                if (what == SWIGLU)
+                    for (int i = 0; i < LANES; i++) m[i] = m[LANES + i] * m[i] / (1.0f + exponential(-m[i]));
+                if (what == ADD && count == 2 * LANES)
+                    for (int i = 0; i < 2 * LANES; i++) o[i] += m[i];
+                else if (what == ADD)
+                    for (int64_t i = 0; i < count; i++) o[i] += m[i];
+                else if (bias)
+                    for (int64_t i = 0; i < count; i++) o[i] = m[i] + bias[left + i];
+                else
+                    memcpy(o, m, count * sizeof(float));
+            }
+        }
     }
-    for (; i < count; i++)
-        for (int64_t j = 0; j < width; j++) out[j] += weight[i] * lines[i * stride + j];
 }
 
-/* One token per row: turns queries and keys, stores key and value in the cache, and attends.
- *
- * qkv [rows, heads + 2 keys, dim] (changed), turn: of row r at turn + r * turn_stride [dim / 2] (cos, sin);
- * key cache [rows, keys, dim, capacity], value cache [rows, keys, capacity, dim]; row r sees slots padding[r] to
- * slot; score: room for capacity floats; out [rows, heads, dim].
- */
-void attend(float *restrict qkv, const float *restrict turn, int64_t turn_stride, float *restrict key,
-            float *restrict value, const int64_t *restrict padding, float *restrict score, float *restrict out,
-            int64_t rows, int64_t heads, int64_t keys, int64_t dim, int64_t capacity, int64_t slot) {
-    const int64_t group = heads / keys;
+/* Turns the pairs (x[i], x[i + half]) by an angle, and multiplies by `scale`. */
+static void turn(float *restrict x, const float *restrict cos, const float *restrict sin, int64_t half, float scale) {
+    for (int64_t i = 0; i < half; i++) {
+        const float a = x[i], b = x[i + half], c = cos[i] * scale, s = sin[i] * scale;
+        x[i] = a * c - b * s;
+        x[i + half] = b * c + a * s;
+    }
+}
+
+/* score[s] = query . lines[s] for s from begin to end, whole vectors; lines [slots / LANES, dim, LANES]. */
+static inline void dots(const float *restrict query, const float *restrict lines, float *restrict score, int64_t begin,
+                        int64_t end, int64_t dim) {
+    for (int64_t s = begin; s < end; s += LANES) {
+        const float *k = lines + s * dim;
+        vec even = {0}, odd = {0};
+        for (int64_t d = 0; d < dim; d += 2) {
+            even += query[d] * *(const vec *)(k + d * LANES);
+            odd += query[d + 1] * *(const vec *)(k + d * LANES + LANES);
+        }
+        *(vec *)(score + s) = even + odd;
+    }
+}
+
+/* Makes scores e^score up to a factor, below 1e-37 outside of first to last in the vectors that hold these slots;
+ * returns their sum. */
+static inline float soften(float *restrict score, int64_t first, int64_t last) {
+    const int64_t begin = first / LANES * LANES, end = last / LANES * LANES + LANES;
+    float top[LANES], sum[LANES], most = -INFINITY, total = 0;
+    for (int i = 0; i < LANES; i++) top[i] = -INFINITY, sum[i] = 0;
+    for (int64_t s = begin; s < first; s++) score[s] = -INFINITY;
+    for (int64_t s = last + 1; s < end; s++) score[s] = -INFINITY;
+    for (int64_t s = begin; s < end; s += LANES)
+        for (int i = 0; i < LANES; i++) top[i] = score[s + i] > top[i] ? score[s + i] : top[i];
+    for (int i = 0; i < LANES; i++) most = top[i] > most ? top[i] : most;
+    for (int64_t s = begin; s < end; s += LANES)
+        for (int i = 0; i < LANES; i++) {
+            score[s + i] = exponential(score[s + i] - most);
+            sum[i] += score[s + i];
+        }
+    for (int i = 0; i < LANES; i++) total += sum[i];
+    return total;
+}
+
+/* out [dim] = scale * sum of score[s] * lines[s] for s from first to last; lines [slots, wide], wide whole vectors. */
+static inline void combine(const float *restrict score, const float *restrict lines, float *restrict out, int64_t first,
+                           int64_t last, int64_t dim, int64_t wide, float scale) {
+    for (int64_t d = 0; d < dim; d += LANES) {
+        const float *v = lines + d;
+        vec a = {0}, b = {0}, c = {0}, e = {0};
+        int64_t s = first;
+        for (; s + 3 <= last; s += 4) {
+            a += score[s] * *(const vec *)(v + s * wide);
+            b += score[s + 1] * *(const vec *)(v + s * wide + wide);
+            c += score[s + 2] * *(const vec *)(v + s * wide + 2 * wide);
+            e += score[s + 3] * *(const vec *)(v + s * wide + 3 * wide);
+        }
+        for (; s <= last; s++) a += score[s] * *(const vec *)(v + s * wide);
+        const vec mixed = ((a + b) + (c + e)) * scale;
+        memcpy(out + d, &mixed, least(LANES, dim - d) * sizeof(float));
+    }
+}
+
+/* Attention of `steps` new tokens of one row, at `slot` and after it: qkv [steps, heads + 2 keys, dim] (changed) to
+ * out [steps, heads, dim]. Padding gets zeros. */
+static void mix(const struct model *m, float *key, float *value, float *restrict qkv, float *restrict score,
+                float *restrict out, int64_t capacity, int64_t padding, int64_t slot, int64_t steps) {
+    const int64_t heads = m->heads, keys = m->keys, dim = m->dim, half = dim / 2, group = heads / keys;
+    const int64_t wide = (dim + LANES - 1) / LANES * LANES, line = (heads + 2 * keys) * dim;
     const float scale = 1.0f / sqrtf((float)dim);
-    for (int64_t row = 0; row < rows; row++) {
-        float *mine = qkv + row * (heads + 2 * keys) * dim;
-        const float *t = turn + row * turn_stride;
-        for (int64_t head = 0; head < heads + keys; head++) {
-            float *x = mine + head * dim;
-            const float by = head < heads ? scale : 1.0f;
-            for (int64_t i = 0; i < dim; i += 2) {
-                float a = x[i], b = x[i + 1], c = t[i] * by, s = t[i + 1] * by;
-                x[i] = a * c - b * s;
-                x[i + 1] = b * c + a * s;
-            }
-        }
-        const int64_t first = padding[row], count = slot + 1 - first;
+    for (int64_t t = 0; t < steps; t++) {
+        const int64_t s = slot + t, place = s < padding ? 0 : s - padding;
+        const float *cos = m->cos + place * half, *sin = m->sin + place * half;
+        float *x = qkv + t * line;
+        for (int64_t h = 0; h < heads + keys; h++) turn(x + h * dim, cos, sin, half, h < heads ? scale : 1.0f);
         for (int64_t k = 0; k < keys; k++) {
-            float *ks = key + (row * keys + k) * capacity * dim, *vs = value + (row * keys + k) * capacity * dim;
-            for (int64_t i = 0; i < dim; i++) ks[i * capacity + slot] = mine[(heads + k) * dim + i];
-            memcpy(vs + slot * dim, mine + (heads + keys + k) * dim, dim * sizeof(float));
-            for (int64_t g = 0; g < group; g++) {
-                const float *q = mine + (k * group + g) * dim;
-                float *o = out + (row * heads + k * group + g) * dim;
-                weighted_sum(q, ks + first, dim, capacity, score, count);
-                float most = -INFINITY, sum = 0;
-                for (int64_t s = 0; s < count; s++) most = score[s] > most ? score[s] : most;
-                for (int64_t s = 0; s < count; s++) {
-                    score[s] = exponential(score[s] - most);
-                    sum += score[s];
-                }
-                const float share = 1.0f / sum;
-                for (int64_t s = 0; s < count; s++) score[s] *= share;
-                weighted_sum(score, vs + first * dim, count, dim, o, dim);
-            }
+            const float *from = x + (heads + k) * dim;
+            float *to = key + k * capacity * dim + s / LANES * LANES * dim + s % LANES;
+            for (int64_t d = 0; d < dim; d++) to[d * LANES] = from[d];
+            memcpy(value + (k * capacity + s) * wide, from + keys * dim, dim * sizeof(float));
         }
+    }
+    for (int64_t t = 0; t < steps; t++) {
+        float *o = out + t * heads * dim;
+        if (slot + t < padding) {
+            memset(o, 0, heads * dim * sizeof(float));
+            continue;
+        }
+        for (int64_t h = 0; h < heads; h++) {
+            const int64_t at = h / group * capacity, s = slot + t;
+            dots(qkv + t * line + h * dim, key + at * dim, score, padding / LANES * LANES, s + 1, dim);
+            const float total = soften(score, padding, s);
+            combine(score, value + at * wide, o + h * dim, padding, s, dim, wide, 1.0f / total);
+        }
+    }
+}
+
+/* Reads `steps` tokens of each row, token [rows, steps], into the slots from `slot` on. logits [rows, vocab] of what
+ * follows the last of them, unless null. work: room for rows * steps lines of 2 width + (2 heads + 2 keys) dim + mlp
+ * floats, and for capacity more. Returns 0, or 1 if a token is outside the vocabulary, and then has done nothing. */
+int read_tokens(const struct model *m, const struct cache *c, const int64_t *token, int64_t rows, int64_t steps,
+            int64_t slot, float *restrict work, float *restrict logits) {
+    const int64_t lines = rows * steps, width = m->width, queries = m->heads * m->dim;
+    const int64_t line = queries + 2 * m->keys * m->dim, wide = (m->dim + LANES - 1) / LANES * LANES;
+    float *x = work, *normal = x + lines * width, *qkv = normal + lines * width, *mixed = qkv + lines * line;
+    float *hidden = mixed + lines * queries, *score = hidden + lines * m->mlp;
+    for (int64_t i = 0; i < lines; i++)
+        if (token[i] < 0 || token[i] >= m->vocab) return 1;
+    for (int64_t i = 0; i < lines; i++) memcpy(x + i * width, m->embedding + token[i] * width, width * sizeof(float));
+    for (int64_t index = 0; index < m->layers; index++) {
+        const struct layer *l = m->layer + index;
+        rms_norm(x, width, l->norm_attention, normal, lines, width, m->eps);
+        product(normal, lines, width, l->qkv, 2 * LANES * width, l->qkv_bias, qkv, line, STORE);
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t row = c->row[r], at = (index * c->rows + row) * m->keys * c->capacity;
+            mix(m, c->key + at * m->dim, c->value + at * wide, qkv + r * steps * line, score,
+                mixed + r * steps * queries, c->capacity, c->padding[row], slot, steps);
+        }
+        product(mixed, lines, queries, l->out, 2 * LANES * queries, 0, x, width, ADD);
+        rms_norm(x, width, l->norm_mlp, normal, lines, width, m->eps);
+        product(normal, lines, width, l->up, 2 * LANES * width, 0, hidden, m->mlp, SWIGLU);
+        product(hidden, lines, m->mlp, l->down, 2 * LANES * m->mlp, 0, x, width, ADD);
+    }
+    if (!logits) return 0;
+    rms_norm(x + (steps - 1) * width, steps * width, m->norm, normal, rows, width, m->eps);
+    product(normal, rows, width, m->head, 2 * LANES * width, 0, logits, m->vocab, STORE);
+    return 0;
+}
+
+/* Draws from softmax(logits * sharpness) the first token whose cumulative probability is above `uniform`; of sharpness
+ * 0, the first most probable token. *logp: its log-probability. work: room for vocab floats. */
+static int64_t drawn(const float *restrict logits, double uniform, float *restrict logp, float *restrict work,
+                     int64_t vocab, float sharpness) {
+    float most = -INFINITY;
+    double total = 0, reached = 0;
+    int64_t token = 0;
+    *logp = 0;
+    for (int64_t i = 0; i < vocab; i++) most = logits[i] > most ? logits[i] : most;
+    if (sharpness == 0) {
+        while (token < vocab - 1 && logits[token] != most) token++;
+        return token;
+    }
+    for (int64_t i = 0; i < vocab; i++) {
+        const float x = (logits[i] - most) * sharpness;
+        work[i] = x < -87.0f ? 0.0f : exponential(x);
+        total += (double)work[i];
+    }
+    for (int64_t i = 0; i < vocab; i++) {
+        if (work[i] > 0) token = i; /* the last possible one, should rounding leave `reached` below */
+        reached += (double)work[i];
+        if (reached > uniform * total) break;
+    }
+    *logp = (logits[token] - most) * sharpness - (float)log(total);
+    return token;
+}
+
+/* A draw for each row; logits [rows, vocab], all else [rows]. */
+void draw(const float *logits, const double *uniform, int64_t *token, float *logp, float *work, int64_t rows,
+          int64_t vocab, float sharpness) {
+    for (int64_t r = 0; r < rows; r++)
+        token[r] = drawn(logits + r * vocab, uniform[r], logp + r, work, vocab, sharpness);
+}
+
+/* Draws up to `steps` tokens for each row of the cache, the first from `logits` [rows, vocab] (changed) and to be
+ * written at `slot`, until its token is `eos`. row: the rows' indices in the cache, c->row (changed); token, logp and
+ * uniform [rows of the cache, steps]; next: room for `rows`; work: as in `read_tokens`, and at least vocab. */
+void speak(const struct model *m, const struct cache *c, int64_t *row, int64_t rows, int64_t slot, int64_t steps,
+           float *logits, const double *uniform, int64_t *token, float *logp, int64_t *next, float *work,
+           float sharpness, int64_t eos) {
+    for (int64_t t = 0;; t++) {
+        int64_t left = 0; /* rows that go on */
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t at = row[r] * steps + t;
+            token[at] = drawn(logits + r * m->vocab, uniform[at], logp + at, work, m->vocab, sharpness);
+            if (token[at] == eos) continue;
+            row[left] = row[r];
+            next[left++] = token[at];
+        }
+        rows = left;
+        if (!rows || t + 1 == steps) return;
+        read_tokens(m, c, next, rows, 1, slot + t, work, logits);
     }
 }

@@ -3,11 +3,13 @@
 Prompts are *left*-padded, so that at a step all rows write the same slot of the cache; every row keeps its
 own positions (slot minus padding), and padded slots are masked out exactly.
 
+This is the portable way, in PyTorch. Where there is a C compiler, fp32 on a CPU is decoded by
+`actrix.nets.native_decoding`, which computes the same up to rounding, about twice as fast.
+
 What makes it quick on a CPU, where a step of a small model is short: weights are laid out once for oneDNN
 (`Packed`); the two halves of a rotary pair lie side by side, which makes the rotation one complex product (the
-order of dimensions inside a head does not matter to a dot product); few rows are decoded at a time, so that their keys
-and values stay in the processor's cache (`rows_at_once`); and where there is a C compiler, what lies between the
-products is done by a few fused loops (`native`). Without them the same is computed up to rounding.
+order of dimensions inside a head does not matter to a dot product); and few rows are decoded at a time, so that their
+keys and values stay in the processor's cache (`rows_at_once`).
 
 Suffixes: B rows, L prompt length, C slots of the cache, T slots used, H query heads, K key heads, D head
 dimension, W width, V vocabulary.
@@ -23,11 +25,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from actrix.nets.linear import Packed
-from actrix.nets.native import Kernels, kernels
-from actrix.nets.transformer import Block, Transformer
+from actrix.nets.transformer import Block, Transformer, TransformerConfig
 
 CACHE_BYTES = 16 << 20  # keys and values of the rows that a CPU decodes together
 MOST_ROWS = 64  # more rows than this make no product faster
+
+
+def rows_in_cache(config: TransformerConfig, capacity: int, bytes_each: int, room: int) -> int:
+    """How many rows a CPU should decode together, so that their keys and values take up to `room` bytes."""
+    row = 2 * config.layers * config.key_heads * config.head_dim * capacity * bytes_each
+    return min(max(room // row, 8), MOST_ROWS)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,6 @@ class Decoder:
     @torch.no_grad()
     def __init__(self, net: Transformer) -> None:
         self.config = config = net.config
-        weight = net.embedding.weight
-        self.native = kernels() if weight.device.type == "cpu" and weight.dtype == torch.float32 else None
         self.check_length = net.check_length
         self.embedding = net.embedding.weight.clone()
         self.norm = net.norm.weight.clone()
@@ -80,9 +85,7 @@ class Decoder:
         """How many rows to decode together, or None for all of them. Depends on sizes only."""
         if self.embedding.device.type != "cpu":
             return None
-        config = self.config
-        row = 2 * config.layers * config.key_heads * config.head_dim * capacity * self.embedding.element_size()
-        return min(max(CACHE_BYTES // row, 8), MOST_ROWS)
+        return rows_in_cache(self.config, capacity, self.embedding.element_size(), CACHE_BYTES)
 
     def start(self, tokens_BL: Tensor, lengths_B: Tensor, capacity: int, copies: int = 1) -> Decoding:
         """Reads left-padded prompts into a new cache of `capacity` slots.
@@ -107,7 +110,6 @@ class Decoding:
         self.value_BKCD = torch.empty(*cache, capacity, config.head_dim, device=device, dtype=dtype)
         slot_C = torch.arange(capacity, device=device)
         padding_B = (length - lengths_B).to(device)
-        self.padding_B = padding_B.repeat_interleave(copies, 0)
         padded_BC = slot_C < padding_B[:, None]
         self.turn_BC = decoder.turn[(slot_C - padding_B[:, None]).clamp_min(0)]  # [B, C, D/2]
         self.slot = length
@@ -119,7 +121,6 @@ class Decoding:
             heads = config.key_heads
             self.mask = mask.expand(-1, heads, -1, -1).repeat_interleave(copies, 0).flatten(0, 1)  # [BK, 1, C]
         self.nothing = torch.zeros(1, 1, 1, device=device, dtype=dtype)
-        self.score = torch.empty(capacity)
         if copies > 1:
             self.turn_BC = self.turn_BC.repeat_interleave(copies, 0)
             self.logits = self.logits.repeat_interleave(copies, 0)
@@ -163,8 +164,6 @@ class Decoding:
     @torch.no_grad()
     def step(self, token_B: Tensor) -> Tensor:
         """Writes the token of every row into the next slot; logits [B, V] of the one after it."""
-        if self.decoder.native is not None:
-            return self._native_step(self.decoder.native, token_B)
         config, slot, rows = self.config, self.slot, token_B.shape[0]
         keys, dim, end = config.key_heads, config.head_dim, self.slot + 1
         group = (rows * keys, config.heads // keys, dim)  # the queries that share a key head
@@ -183,27 +182,9 @@ class Decoding:
         self.slot = end
         return self._logits(x)
 
-    def _native_step(self, native: Kernels, token_B: Tensor) -> Tensor:
-        """`step`, with everything between the products in C."""
-        config, decoder, eps = self.config, self.decoder, self.config.norm_eps
-        rows, slot = token_B.shape[0], self.slot
-        x = decoder.embedding[token_B]
-        normal, mixed = torch.empty_like(x), x.new_empty(rows, config.heads * config.head_dim)
-        hidden = x.new_empty(rows, config.mlp_width)
-        turn, stride = self.turn_BC[0, slot].data_ptr(), self.turn_BC.stride(0) * 2
-        fixed = (self.padding_B, self.score, mixed, config.heads, slot)
-        added: Tensor | None = None
-        for index, layer in enumerate(decoder.layers):
-            qkv = layer.qkv(native.add_norm(x, added, layer.norm_attention, normal, eps))
-            native.attend(qkv, turn, stride, self.key_BKDC[index], self.value_BKCD[index], *fixed)
-            up = layer.up(native.add_norm(x, layer.out(mixed), layer.norm_mlp, normal, eps))
-            added = layer.down(native.swiglu(up, hidden))
-        self.slot += 1
-        return decoder.head(native.add_norm(x, added, decoder.norm, normal, eps))
-
     def keep(self, rows: Tensor) -> None:
         """Goes on with these rows only (indices, ascending), so that finished ones cost nothing more."""
         self.key_BKDC, self.value_BKCD = self.key_BKDC[:, rows], self.value_BKCD[:, rows]
-        self.turn_BC, self.padding_B = self.turn_BC[rows], self.padding_B[rows]
+        self.turn_BC = self.turn_BC[rows]
         if self.mask is not None:
             self.mask = self.mask.unflatten(0, (-1, self.config.key_heads))[rows].flatten(0, 1)

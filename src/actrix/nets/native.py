@@ -1,4 +1,4 @@
-"""The C kernels of `decoding.c`, compiled once per machine where there is a C compiler; else None.
+"""The C kernels of `decoding.c` and `training.c`, compiled once per machine where there is a C compiler; else None.
 
 They are an option: every place that uses them has a PyTorch path beside it that computes the same up to
 rounding. `ACTRIX_NATIVE=0` switches them off. The compiled file is kept in the user's cache folder
@@ -17,9 +17,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-_SOURCE = Path(__file__).with_name("decoding.c")
+_SOURCES = Path(__file__).with_name("training.c"), Path(__file__).with_name("decoding.c")  # the first has the second
 _FLAGS = (
     "-O3",
     "-march=native",
@@ -33,47 +34,75 @@ _FLAGS = (
 _SECONDS = 60  # for compiling; it takes about one
 
 
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+
+
+class CLayer(ctypes.Structure):
+    """`struct layer` of decoding.c."""
+
+    _fields_ = [(name, _POINTER) for name in ("norm_attention", "qkv", "qkv_bias", "out", "norm_mlp", "up", "down")]
+
+
+class CModel(ctypes.Structure):
+    """`struct model` of decoding.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("layers", "width", "heads", "keys", "dim", "mlp", "vocab")),
+        ("eps", ctypes.c_float),
+        *((name, _POINTER) for name in ("embedding", "cos", "sin", "norm", "head")),
+        ("layer", ctypes.POINTER(CLayer)),
+    ]
+
+
+class CCache(ctypes.Structure):
+    """`struct cache` of decoding.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("rows", "capacity")),
+        *((name, _POINTER) for name in ("key", "value", "row", "padding")),
+    ]
+
+
+class CForest(ctypes.Structure):
+    """`struct forest` of training.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("rows", "length", "heads", "keys", "dim")),
+        *((name, _POINTER) for name in ("node", "count", "place", "cos", "sin")),
+    ]
+
+
 class Kernels:
-    """Typed access to the compiled functions. Tensors must be dense fp32 on the CPU; the caller sees to it."""
+    """The compiled functions, see the sources. Tensors must be dense, fp32 or int64, on the CPU."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        pointer, size = ctypes.c_void_p, ctypes.c_int64
-        self._add_norm, self._swiglu, self._attend = library.add_norm, library.swiglu, library.attend
-        self._add_norm.argtypes = [pointer] * 4 + [size] * 2 + [ctypes.c_float]
-        self._swiglu.argtypes = [pointer] * 2 + [size] * 2
-        self._attend.argtypes = [pointer] * 2 + [size] + [pointer] * 5 + [size] * 6
-        for function in (self._add_norm, self._swiglu, self._attend):
+        self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
+        self.attention, self.gated = library.attention, library.gated
+        model, store, forest = map(ctypes.POINTER, (CModel, CCache, CForest))
+        self.read_tokens.argtypes = [model, store, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
+        self.attention.argtypes = [forest, *[_POINTER] * 4, *[_SIZE] * 2]
+        self.rms_norm, self.rms_norm_back = library.rms_norm, library.rms_norm_back
+        self.rms_norm.argtypes = [_POINTER, _SIZE, *[_POINTER] * 2, *[_SIZE] * 2, ctypes.c_float]
+        self.rms_norm_back.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
+        self.gated.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
+        self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
+        self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
+        self.read_tokens.restype = ctypes.c_int
+        for function in (self.speak, self._draw, self.attention, self.gated, self.rms_norm):
             function.restype = None
+        self.rms_norm_back.restype = None
+        self.attention_room = library.attention_room  # floats of work
+        self.attention_room.argtypes, self.attention_room.restype = [forest], _SIZE
+        library.lanes.restype = _SIZE
+        self.lanes: int = library.lanes()  # floats in a vector
 
-    def add_norm(self, x: Tensor, y: Tensor | None, gain: Tensor, out: Tensor, eps: float) -> Tensor:
-        """x += y in place, and out = RMS norm of x times gain. Arrays [rows, width]."""
-        other = None if y is None else y.data_ptr()
-        self._add_norm(x.data_ptr(), other, gain.data_ptr(), out.data_ptr(), *x.shape, eps)
-        return out
-
-    def swiglu(self, up: Tensor, out: Tensor) -> Tensor:
-        """up [rows, gate then value] -> out [rows, width] = silu(gate) * value."""
-        self._swiglu(up.data_ptr(), out.data_ptr(), *out.shape)
-        return out
-
-    def attend(
-        self,
-        qkv: Tensor,
-        turn: int,
-        turn_stride: int,
-        key: Tensor,
-        value: Tensor,
-        padding: Tensor,
-        score: Tensor,
-        out: Tensor,
-        heads: int,
-        slot: int,
-    ) -> Tensor:
-        """One step of attention; shapes as in decoding.c. `turn` is an address."""
-        rows, keys, dim, capacity = key.shape
-        arrays = (key.data_ptr(), value.data_ptr(), padding.data_ptr(), score.data_ptr(), out.data_ptr())
-        self._attend(qkv.data_ptr(), turn, turn_stride, *arrays, rows, heads, keys, dim, capacity, slot)
-        return out
+    def draw(self, logits_BV: Tensor, uniform_B: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
+        """Draws from softmax(logits * sharpness) by inversion: ids [B] and their log-probabilities [B]."""
+        rows, vocab = logits_BV.shape
+        token, logp, work = torch.empty(rows, dtype=torch.long), torch.empty(rows), torch.empty(vocab)
+        arrays = (t.data_ptr() for t in (logits_BV, uniform_B, token, logp, work))
+        self._draw(*arrays, rows, vocab, sharpness)
+        return token, logp
 
 
 @cache
@@ -91,16 +120,16 @@ def kernels() -> Kernels | None:
 def _compiled(compiler: str) -> Path:
     """The path of the library, compiled now unless a former run has."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    parts = (_SOURCE.read_bytes(), " ".join(_FLAGS).encode(), version, _processor().encode())
+    parts = (*(source.read_bytes() for source in _SOURCES), " ".join(_FLAGS).encode(), version, _processor().encode())
     name = hashlib.blake2b(b"\0".join(parts), digest_size=12).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "actrix"
-    target = folder / f"decoding-{name}.so"
+    target = folder / f"kernels-{name}.so"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:  # written aside, then renamed
-            made = Path(work) / "decoding.so"
-            command = [compiler, *_FLAGS, str(_SOURCE), "-o", str(made), "-lm"]
+            made = Path(work) / "kernels.so"
+            command = [compiler, *_FLAGS, str(_SOURCES[0]), "-o", str(made), "-lm"]
             subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
             made.replace(target)
     return target

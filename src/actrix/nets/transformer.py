@@ -6,7 +6,8 @@ heads than query heads (Ainslie et al., 2305.13245): the function that Llama and
 
 Here is the path that training takes: rows are right-padded, and attention is causal, so padding at the end
 cannot reach a real token. Where rows share beginnings, as answers to one prompt do, everything but attention is
-computed once for each distinct beginning (`Prefixes`). Sampling takes the path of `actrix.nets.decoding`, with a
+computed once for each distinct beginning (`Prefixes`). Between the products, fp32 on a CPU goes through C kernels where
+there are any (`actrix.nets.native_training`). Sampling takes the path of `actrix.nets.decoding`, with a
 key-value cache.
 
 Suffixes: B batch, L length, N distinct prefixes, V vocabulary, W width, H heads, D head dimension.
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from actrix.errors import ActrixError
 from actrix.nets.linear import linear
+from actrix.nets.native_training import Forest, attention, native, rms_norm, swiglu
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        fused = native(x)
+        if fused is not None and self.weight.dtype == x.dtype:
+            return rms_norm(x, self.weight, self.eps, fused)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
@@ -112,6 +117,7 @@ class Prefixes:
     position_N: Tensor  # its place in the row
     node_BL: Tensor  # the node of each place; 0 in padding
     place_N: Tensor  # the first place, b * L + t, of each node
+    length_B: Tensor  # places in use
 
     @staticmethod
     def of(tokens_BL: Tensor, lengths_B: Tensor) -> Prefixes:
@@ -130,7 +136,7 @@ class Prefixes:
             count += len(first)
         place = torch.from_numpy(np.concatenate(places))
         position = place % tokens.shape[1]
-        return Prefixes(tokens_BL.flatten()[place], position, torch.from_numpy(node), place)
+        return Prefixes(tokens_BL.flatten()[place], position, torch.from_numpy(node), place, lengths_B)
 
     def spread(self, x_N: Tensor) -> Tensor:
         """[N, ...] -> [B, L, ...]."""
@@ -156,10 +162,19 @@ class Attention(nn.Module):
         return qk, value
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
-        """x [B, L, W], or [N, W] with prefixes."""
+        """x [B, L, W], or [N, W] with prefixes; cos, sin [L, 2, D/2]."""
+        qkv = self.qkv(x)
+        fused = native(qkv)
+        if fused is not None:
+            config, shared = self.config, None
+            if prefixes is not None:
+                shared = prefixes.node_BL, prefixes.length_B, prefixes.place_N
+            rows = x.shape[0] if prefixes is None else len(prefixes.length_B)
+            return self.out(attention(qkv, Forest(fused, cos, sin, config.heads, config.key_heads, rows, shared)))
         heads = self.config.heads
-        qk, value = self.split(self.qkv(x))
-        qk = rotate(qk, cos, sin)
+        qk, value = self.split(qkv)
+        at = slice(None) if prefixes is None else prefixes.position_N
+        qk = rotate(qk, cos[at, None], sin[at, None])
         if prefixes is not None:
             qk, value = prefixes.spread(qk), prefixes.spread(value)
         query, key, value = (t.transpose(1, 2) for t in (qk[:, :, :heads], qk[:, :, heads:], value))
@@ -176,7 +191,11 @@ class MLP(nn.Module):
         self.down = Linear(config.mlp_width, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, -1)
+        up = self.up(x)
+        fused = native(up)
+        if fused is not None:
+            return self.down(swiglu(up, fused))
+        gate, value = up.chunk(2, -1)
         return self.down(F.silu(gate) * value)
 
 
@@ -241,11 +260,8 @@ class Transformer(nn.Module):
         """
         length = tokens_BL.shape[1]
         self.check_length(length)
-        tokens, at = tokens_BL, torch.arange(length, device=tokens_BL.device)
-        if prefixes is not None:
-            tokens, at = prefixes.token_N, prefixes.position_N
-        cos, sin = self.cos[at, None], self.sin[at, None]
-        x = self.embedding(tokens)
+        cos, sin = self.cos[:length], self.sin[:length]
+        x = self.embedding(tokens_BL if prefixes is None else prefixes.token_N)
         for block in self.blocks:
             x = block(x, cos, sin, prefixes)
         out: Tensor = self.norm(x)
