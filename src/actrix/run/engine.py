@@ -95,8 +95,8 @@ def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callabl
 def measured_threads(learner: nn.Module, rows: int) -> int:
     """Threads for products of the learner's size: more than one only where it is measured to be faster.
 
-    Measured once per machine and shape and remembered, so that the same run chooses the same again. OMP_NUM_THREADS
-    is the most that is considered.
+    Measured once per machine and shape and remembered, so that the same run chooses the same again; what was measured
+    beside other work is not. OMP_NUM_THREADS is the most that is considered.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     allowed = os.environ.get("OMP_NUM_THREADS", "")
@@ -111,6 +111,8 @@ def measured_threads(learner: nn.Module, rows: int) -> int:
     path = folder / re.sub(r"[^\w.+-]", "_", f"{machine}-{rows}x{inputs}x{outputs}")
     with contextlib.suppress(OSError, ValueError):
         return int(path.read_text())
+    if busy():
+        return fastest(rows, int(inputs), int(outputs), cores)
     found = fastest(rows, int(inputs), int(outputs), cores)
     with contextlib.suppress(OSError):  # a home that cannot be written costs only a new measurement
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +123,18 @@ def measured_threads(learner: nn.Module, rows: int) -> int:
         aside.unlink()
         found = int(path.read_text())
     return found
+
+
+def busy() -> bool:
+    """Whether something else runs on this machine all the time; False where that cannot be told."""
+    try:
+        for _ in range(10):  # what runs for a moment only, such as threads of ours on their way to sleep, is nothing
+            if int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0]) <= 1:  # this process is one
+                return False
+            time.sleep(0.005)
+    except (OSError, IndexError, ValueError):
+        return False
+    return True
 
 
 def fastest(rows: int, inputs: int, outputs: int, cores: int) -> int:
