@@ -58,6 +58,8 @@ class Setting:
 class Feed:
     """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
+    remark = ""  # what a person must know before it begins
+
     def __init__(self, setting: Setting) -> None:
         self.seed, self.progress = setting.seed, Progress()
 
@@ -415,6 +417,8 @@ class PathFeed(RolloutFeed):
         long = setting.total_steps >= self.WORTH_COMPILING * self.worlds.n and compiler() is not None
         self.compiled = setting.compile == "yes" or (setting.compile == "auto" and long)
         self.flow = self.worlds.flow(self.worlds.n, self.compiled)
+        if self.compiled:
+            self.remark = "the world: compiled (its first step takes up to a minute, and a few seconds from the cache)"
         self.returns, self.lengths = np.zeros(self.worlds.n), np.zeros(self.worlds.n, np.int64)
 
     @classmethod

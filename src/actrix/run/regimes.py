@@ -209,11 +209,15 @@ class ControlRegime:
             data = self.data.read(self.maps)
             clipped, rows = sum(d.clipped for d in data), sum(map(len, data))
             if clipped:
-                self.remark = f"{clipped:,} of {rows:,} recorded actions are out of bounds and were brought to them" + (
-                    self.remark and f"\n{self.remark}"
-                )
+                self._remark(f"{clipped:,} of {rows:,} recorded actions are out of bounds and were brought to them")
             setting = replace(setting, data=data, mix=o.mix, offline_steps=o.steps)
-        return self.feed_of(learner)(setting)
+        feed = self.feed_of(learner)(setting)
+        self._remark(feed.remark)
+        return feed
+
+    def _remark(self, text: str) -> None:
+        """Put something in front of what a person must know."""
+        self.remark = "\n".join(filter(None, (text, self.remark)))
 
     def evaluate(self, learner: Learner, episodes: int, seed: int) -> dict[str, Any]:
         from actrix.evaluate.episodes import score
