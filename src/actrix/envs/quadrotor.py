@@ -16,7 +16,7 @@ The task `Hover` (id `actrix.envs.quadrotor:Hover-v0`): reach the origin from a 
 observation has three parts: `observation`, position, rotation matrix (row after row), velocity and angular velocity
 with Gaussian noise (18); `history`, the last 32 actions, oldest first (128); and `privileged`, which only critics may
 see: the first 18 without noise, force (3) and torque (3) in their standard deviations, rotor speeds (4), and the
-factors of mass, thrust and lag (3), each scaled to [-1, 1].
+factors of mass, thrust and lag (3), each scaled to [-1, 1]. Its steps let gradients through (`Hover.flow`).
 
 Source: Eschmann, Albani & Loianno 2023, Learning to Fly in Seconds (2311.13081), and its code, for constants, noise,
 starts, disturbances, reward and limits; the ranges of mass, thrust and lag are ours (the paper holds them fixed).
