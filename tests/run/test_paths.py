@@ -16,7 +16,8 @@ from torch import Tensor
 from actrix.envs.flow import Moved
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
-from actrix.run.feeds import PathFeed, flatten
+from actrix.run.feeds import flatten
+from actrix.run.paths import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.systems.control.shac import SHAC, Config
 

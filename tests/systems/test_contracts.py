@@ -19,9 +19,10 @@ from actrix.errors import ActrixError
 from actrix.nets.boosted import Slice
 from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
-from actrix.run.feeds import PathFeed, RolloutFeed, flatten
+from actrix.run.feeds import RolloutFeed, flatten
 from actrix.run.learner import Learner
 from actrix.run.offline import DatasetFeed
+from actrix.run.paths import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import Box, Choices, Spec, vector_spec
 

@@ -6,7 +6,7 @@ lies beyond them is what a critic says of their last state, which is smooth.
 
     worth   W = sum_{t<h} discount^t r_t + discount^h V'(s_h)      anew where an episode begins; V' = 0 where one failed
     actor   -mean slope . a(parameters; o, noise),  slope = dW/da, the total derivative through world and policy:
-            the gradient of -W / h in the parameters, as one batch of all steps (see `run.feeds.PathFeed`)
+            the gradient of -W / h in the parameters, as one batch of all steps (see `run.paths.PathFeed`)
     critic  mean 0.5 (V(s) - y)^2,  y the TD(decay) return under V';  V' follows V by target_rate at each of its updates
 
 Actions are a = tanh(mean(o)) + std noise; the world brings them to their bounds. Critics see the privileged part of an
@@ -30,8 +30,8 @@ from actrix.nets.targets import tracked
 from actrix.objectives import reduce
 from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.feeds import PathFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.paths import PathFeed
 from actrix.spec import Box, Spec
 
 
