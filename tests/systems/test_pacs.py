@@ -11,6 +11,7 @@ from torch import Tensor
 
 from actrix import credit
 from actrix.data.batches import Steps, counted, whole_groups
+from actrix.errors import ActrixError
 from actrix.objectives import coupled
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.systems.language.pacs import PACS, Config
@@ -53,6 +54,19 @@ def test_every_answer_pulls_on_every_other_of_its_group_and_on_none_besides() ->
     (pull,) = torch.autograd.grad(score[0], logp)
     per_row = (pull * steps.action_mask).sum(1) / steps.action_mask.sum(1)
     torch.testing.assert_close(per_row, torch.tensor([1, -1 / 3, -1 / 3, -1 / 3, 0, 0, 0, 0]))
+
+
+def test_the_other_proxy_is_the_mean_log_probability() -> None:
+    """By hand, row by row; the policy that answered does not enter it."""
+    learner, steps = batch([1.0, 0, 0, 1], proxy="mean", beta=2.0)
+    logp = learner.log_prob(steps)
+    means = [2 * row[acted].mean() for row, acted in zip(logp, steps.action_mask)]
+    expected = torch.stack([m - sum(n for n in means if n is not m) / 3 for m in means])
+    torch.testing.assert_close(learner.score(steps, logp), expected)
+    other = replace(steps, logp_behaviour=steps.logp_behaviour - 1)
+    assert torch.equal(learner.score(other, logp), learner.score(steps, logp))
+    with pytest.raises(ActrixError, match="--proxy is ratio or mean"):
+        batch([1.0, 0, 0, 1], proxy="sum")
 
 
 def test_a_frozen_batch_is_fitted_and_the_score_stays_bounded() -> None:

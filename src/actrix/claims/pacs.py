@@ -3,56 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from actrix.claims.claim import Arm, Check, Claim, Trained, Training, trained
+from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 TASK = {"task": "arithmetic", "model": "micro", "steps": 60, "prompts": 32, "group": 8, "minibatches": 4,
         "warm_steps": 325, "rate": 1e-4, "eval_episodes": 10}  # fmt: skip
 PROMPTS, SAMPLES = 200, 16
 
 
-@dataclass(frozen=True)
-class Part:
-    """One of the figures of a finished run; the run itself is made once for all of them."""
-
-    run: Trained
-    name: str
-
-    @property
-    def steps(self) -> int:
-        return self.run.steps
-
-    def __call__(self, seed: int) -> float:
-        return figures(self.run, seed)[self.name]
-
-
-@cache
-def figures(run: Trained, seed: int) -> dict[str, float]:
+def figures(run: Training) -> dict[str, float]:
     """Accuracy and pass@16 on test prompts, and the entropy of the policy's tokens (nats, last 20 rounds)."""
     import numpy as np
 
     from actrix.language.evaluate import evaluate_task
 
-    found: dict[str, float] = {}
-
-    def measure(done: Training) -> float:
-        learner: Any = done.trainer.learner
-        task = done.trainer.feed.task  # type: ignore[attr-defined]
-        score = evaluate_task(learner.actor, task, (1, SAMPLES), PROMPTS, seed)
-        found["accuracy"], found["pass"] = 100 * score.pass_at[1].mean, 100 * score.pass_at[SAMPLES].mean
-        found["entropy"] = float(np.mean([f["entropy"] for f in done.figures[-20:]]))
-        return 0.0
-
-    Trained(run.system, run.settings, measure)(seed)
-    return found
+    learner: Any = run.trainer.learner
+    task = run.trainer.feed.task  # type: ignore[attr-defined]
+    score = evaluate_task(learner.actor, task, (1, SAMPLES), PROMPTS, run.trainer.options.seed)
+    return {
+        "accuracy": 100 * score.pass_at[1].mean,
+        "pass": 100 * score.pass_at[SAMPLES].mean,
+        "entropy": float(np.mean([f["entropy"] for f in run.figures[-20:]])),
+    }
 
 
 def arms(name: str) -> tuple[Arm, ...]:
     def arm(label: str, role: Any, system: str, settings: Mapping[str, Any]) -> Arm:
-        return Arm(label, role, Part(trained(system, TASK, settings), name))
+        return Arm(label, role, Part(trained(system, TASK, settings), figures, name))
 
     return (
         arm("pacs", "method", "pacs", {}),

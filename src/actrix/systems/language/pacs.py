@@ -3,6 +3,7 @@
 The policy's own log-ratio scores each answer, and is trained by cross-entropy to say whether the answer is right.
 
     score   r_i = beta sum_t (log pi(token_t) - log pi_behaviour(token_t)) over the answer's tokens
+            or, with proxy "mean", r_i = beta mean_t log pi(token_t): no policy before (an option of the authors' code)
             psi_i = r_i - mean of r_j over the other answers to the same prompt; the gradient passes through all r_j
     loss    mean_i w_i BCE(sigmoid(psi_i), R_i),  R_i = 1 if the answer is right in every respect, else 0
             w_i = G / (2 number of the group's answers with the label R_i); 1 where all labels of a group agree
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from actrix import credit
 from actrix.data.batches import Steps
+from actrix.errors import ActrixError
 from actrix.objectives import coupled, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -34,6 +36,7 @@ from actrix.spec import TokenSpec
 class Config(Answers):
     minibatches: int = 4  # updates per pass over a round; groups are never split
     beta: float = 1.0  # scale of the score: logits per nat of log-ratio (less for long answers, which saturate it)
+    proxy: str = "ratio"  # of the reward: ratio (summed log-ratio, the paper), or mean (mean log pi, the code's other)
     leave_one_out: bool = True  # subtract the mean score of the group's others; False: psi = r
 
 
@@ -43,6 +46,8 @@ class PACS(LanguageLearner):
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
+        if config.proxy not in ("ratio", "mean"):
+            raise ActrixError(f"--proxy is ratio or mean, not {config.proxy!r}", misuse=True)
         self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
     def objective(self, steps: Steps) -> Losses:
@@ -58,10 +63,14 @@ class PACS(LanguageLearner):
     def score(self, steps: Steps, logp: Tensor) -> Tensor:
         """psi [B] of each answer, differentiable in all log-probabilities [B, T] of its group."""
         assert steps.group is not None
-        ratio = self.config.beta * ((logp - steps.logp_behaviour) * steps.action_mask).sum(1)
+        mask = steps.action_mask
+        if self.config.proxy == "mean":
+            proxy = self.config.beta * (logp * mask).sum(1) / mask.sum(1).clamp(min=1)
+        else:
+            proxy = self.config.beta * ((logp - steps.logp_behaviour) * mask).sum(1)
         if not self.config.leave_one_out:
-            return ratio
-        judged = torch.where(right(steps).isfinite(), ratio, torch.full_like(ratio, torch.nan))
+            return proxy
+        judged = torch.where(right(steps).isfinite(), proxy, torch.full_like(proxy, torch.nan))
         return credit.group(judged, steps.group, leave_one_out=True)
 
 
