@@ -20,8 +20,8 @@ claim = Claim(
     source="2402.03300, sections 4.1 and 4.2",
     minutes=9,
     note="A small model (0.3 M parameters) and countdown instead of the 7 B model and the mathematics of the paper. "
-    "GRPO takes it from 0.37 to 0.67, twice as much supervised training to 0.49. The rule that fails, by 0.002, is about "
-    "how two things were measured: with one answer to each prompt (alone) there is nothing to compare, every "
+    "GRPO takes it from 0.37 to 0.67, twice as much supervised training to 0.49. The rule that fails, by 0.002, is "
+    "about how two things were measured: with one answer to each prompt (alone) there is nothing to compare, every "
     "advantage is zero and no weight moves, so its 0.42 on the test prompts is the same policy as the start's 0.37 on "
     "the 64 prompts of the first round.",
     checks=(
