@@ -199,6 +199,22 @@ def test_a_resumed_run_computes_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(value, resumed.learner.state()[key]), key
 
 
+def test_a_world_that_returns_nonsense_is_named() -> None:
+    trainer = start(envs=3, horizon=4)
+    flow: Any = trainer.feed.flow  # type: ignore[attr-defined]
+    whole = flow.step
+
+    def broken(action: Tensor) -> Moved:
+        moved = whole(action)
+        return Moved(
+            moved.obs, moved.next_obs, moved.reward / torch.tensor([1.0, 0.0, 1.0]), moved.terminated, moved.truncated
+        )
+
+    flow.step = broken
+    with pytest.raises(ActrixError, match=r"environment 1 \(PathCart-v0\): step returned reward of -inf"):
+        list(trainer)
+
+
 def test_a_world_without_gradients_is_refused() -> None:
     with pytest.raises(ActrixError, match=r"Pendulum-v1 does not say how its rewards change with actions") as caught:
         Trainer.start("shac", RunOptions(env="Pendulum-v1", steps=100))

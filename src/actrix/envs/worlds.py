@@ -76,7 +76,7 @@ class Worlds:
         self.returns[:], self.lengths[:] = 0.0, 0
         with np.errstate(all="ignore"):
             obs, mask = self._reset(seeds)
-            self._finite("observation", obs, "reset")
+            self.finite("observation", obs, "reset")
         self._legal(mask)
         return obs, mask
 
@@ -89,10 +89,10 @@ class Worlds:
                     "the run is intact up to its last checkpoint; start a new one with a lower learning rate",
                 )
             out = self._step(action)
-            self._finite("observation", out.next_obs, "step")
+            self.finite("observation", out.next_obs, "step")
             if out.obs is not out.next_obs:
-                self._finite("observation", out.obs, "reset")
-            self._finite("reward", out.reward[:, None], "step")
+                self.finite("observation", out.obs, "reset")
+            self.finite("reward", out.reward[:, None], "step")
         if out.mask is not None or self.masked:
             self._legal(out.mask)
         self.returns += out.reward
@@ -104,7 +104,7 @@ class Worlds:
             self.returns[ended], self.lengths[ended] = 0.0, 0
         return out
 
-    def _finite(self, what: str, rows: np.ndarray, where: str) -> None:
+    def finite(self, what: str, rows: np.ndarray, where: str) -> None:
         # one pass over the numbers: a sum is finite only if all are (up to overflow, which is looked into)
         if rows.dtype == np.uint8 or np.isfinite(rows.sum()):
             return

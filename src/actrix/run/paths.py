@@ -105,6 +105,7 @@ class PathFeed(RolloutFeed):
                 weight = torch.where(moved.terminated | moved.truncated, 1.0, weight)
             slope = torch.stack(torch.autograd.grad(worth, [d.action for d in decided]), 1)
         with torch.no_grad():
+            self.check(moves)
             reached = torch.stack([m.next_obs for m in moves], 1)
             steps = Steps(
                 torch.stack(seen, 1),
@@ -121,6 +122,12 @@ class PathFeed(RolloutFeed):
                 learner.observer.update(reached.flatten(0, 1))
         self.follow(steps.reward, steps.terminated | steps.truncated)
         return steps
+
+    def check(self, moves: list[Moved]) -> None:
+        """ActrixError where a world returned what is not a number."""
+        for moved in moves:
+            self.worlds.finite("observation", moved.next_obs.numpy(), "step")
+            self.worlds.finite("reward", moved.reward[:, None].numpy(), "step")
 
     def follow(self, reward: Tensor, ended: Tensor) -> None:
         """Count steps and log the episodes that ended in a path [N, T]."""
