@@ -7,7 +7,7 @@ from typing import Any
 
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
-TASK = {"task": "arithmetic", "model": "micro", "steps": 60, "prompts": 32, "group": 8, "minibatches": 4,
+TASK = {"task": "arithmetic", "model": "micro", "steps": 150, "prompts": 32, "group": 8, "minibatches": 4,
         "warm_steps": 325, "rate": 1e-4, "eval_episodes": 10}  # fmt: skip
 PROMPTS, SAMPLES = 200, 16
 
@@ -45,16 +45,17 @@ claim = Claim(
     statement="Classification by the policy's own log-ratio beats PPO and GRPO at equal samples, above all where many "
     "answers may be tried (pass@k), and keeps the entropy higher.",
     source="2509.02522, section 4",
-    minutes=11,
-    note="Accuracy and pass@16 hold, but hold as well without leaving one out: after 60 rounds at this rate all four "
-    "arms are within two points of each other, and differ far less than seeds do (25 to 64 % right, by how far the "
-    "warm start had come). So the first two checks say no more than that nothing is lost, and the third that entropy "
-    "is not higher yet. A claim of 150 rounds, as first written, takes 25 minutes; it has not been run.",
+    minutes=6,
+    note="After 150 rounds the four arms are within three points of each other, where seeds differ by 45 (by how far "
+    "the warm start had come): 56 % right for PACS, 56 for GRPO, 57 for PPO, 55 without leaving one out. On the seed "
+    "that starts lowest PACS is ahead of both peers in sixteen tries (91 against 82 and 87 %) and of its ablation (77 "
+    "%). Its entropy is the higher on every seed, by a twentieth and not a fifth. After 60 rounds, as this was run "
+    "before, nothing differed at all.",
     checks=(
         Check(
             "accuracy",
             question="Is it at most two points less accurate than GRPO and PPO on additions with worked steps?",
-            metric="share of right answers at temperature 1, per cent, 200 test prompts, after 15,360 answers",
+            metric="share of right answers at temperature 1, per cent, 200 test prompts, after 38,400 answers",
             seeds=3,
             arms=arms("accuracy"),
             rules=("mean(pacs) >= mean(grpo) - 2", "mean(pacs) >= mean(ppo) - 2"),
