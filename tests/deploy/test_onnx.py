@@ -18,7 +18,7 @@ from actrix import registry
 from actrix.deploy import onnx as deploy
 from actrix.errors import ActrixError
 from actrix.run import regimes
-from actrix.run.feeds import PathFeed
+from actrix.run.paths import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 
 sys.path.insert(0, str(Path(__file__).parent))
