@@ -57,7 +57,8 @@ from actrix.spec import Choices, Part
 
 TOLERANCE = 1e-5  # of an action's range (its size, where that is larger or there is no range)
 DISTURBANCE, DISTURBED = 1e-6, 4  # relative change of every weight, and how many times
-ALLOWED = 0.05  # at most this part of the inputs may need the allowance: a choice among proposals where obs is 1e6
+ALLOWED = 0.01  # at most this part of the inputs may need the allowance for undecided last bits
+ALLOWED_RANKED = 0.05  # and of a policy that ranks its own proposals, which nothing decides where obs is a million
 Arrays = dict[str, np.ndarray]
 
 
@@ -73,6 +74,7 @@ class Exportable:
     policy: Callable[[Learner, Arrays], np.ndarray]  # what is true: the policy itself, for any state of its weights
     scale: np.ndarray | None  # range of each action, broadcast over the output; None for choices
     described: dict[str, Any]  # goes into the file's metadata
+    allowed: float = ALLOWED  # part of the inputs that may be undecided in the policy's own last bits
 
 
 class ControlMap(nn.Module):
@@ -198,7 +200,8 @@ def control(learner: Learner, regime: regimes.ControlRegime) -> Exportable:
         if spec.action.low is not None and spec.action.high is not None:
             scale = np.maximum(np.subtract(spec.action.high, spec.action.low), 1e-30).reshape(spec.action.shape)
     module = ControlMap(learner, maps.action_map, privileged)
-    return Exportable(module, inputs, tuple(dynamic), "action", trials, act, scale, described)
+    allowed = ALLOWED_RANKED if learner.ranks else ALLOWED
+    return Exportable(module, inputs, tuple(dynamic), "action", trials, act, scale, described, allowed)
 
 
 def chunk_of(length: int) -> dict[str, Any]:
@@ -420,7 +423,7 @@ def compare(files: list[np.ndarray], thing: Exportable, learner: Learner) -> tup
             raise refused(f"on {what} it gives {found[i].tolist()}, the policy {truth[i].tolist()}")
         allowed |= ~near.reshape(total, -1).all(1)
         largest = max(largest, float(np.where(near, gap, 0.0).max(initial=0.0)))
-    if allowed.mean() > ALLOWED and allowed.sum() > 1:
+    if allowed.mean() > thing.allowed and allowed.sum() > 1:
         raise refused(f"{allowed.sum()} of {total} actions differ, more than rounding explains")
     return total, largest
 

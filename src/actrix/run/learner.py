@@ -45,6 +45,7 @@ class Learner(nn.Module):
 
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
+    ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor

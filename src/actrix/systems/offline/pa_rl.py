@@ -79,6 +79,7 @@ class Config(DataFirst):
 @system("pa-rl", family="offline", paper="2412.06685", acts=("box",))
 class PARL(Learner):
     feed = DatasetFeed
+    ranks = True
     wants_returns = True
     actor: Optimised
 

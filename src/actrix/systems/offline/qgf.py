@@ -73,6 +73,7 @@ class Config(DataFirst):
 @system("qgf", family="offline", paper="2606.11087", acts=("box",))
 class QGF(Learner):
     feed = DatasetFeed
+    ranks = True
     actor: Generative
 
     def __init__(self, spec: Spec, config: Config) -> None:
