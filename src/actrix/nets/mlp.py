@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.nets import native_mlp
 from actrix.nets.linear import linear, stacked_linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -32,9 +33,12 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         initialise(self.weight.T, self.bias, inputs, gain)
 
+    def held(self, frozen: bool = False, first: int | None = None) -> tuple[Tensor, Tensor]:
+        """Weight and bias; `frozen` without gradients."""
+        return (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
+
     def forward(self, x: Tensor, relu: bool = False, frozen: bool = False) -> Tensor:
-        weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return linear(x, weight, bias, relu=relu)
+        return linear(x, *self.held(frozen), relu=relu)
 
 
 class StackedLinear(nn.Module):
@@ -47,10 +51,13 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, first: int | None = None) -> Tensor:
-        """`first`: only so many of the members."""
+    def held(self, frozen: bool = False, first: int | None = None) -> tuple[Tensor, Tensor]:
+        """Weights and biases; `frozen` without gradients. `first`: only so many of the members."""
         weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return stacked_linear(x, weight[:first], bias[:first], relu=relu)
+        return (weight, bias) if first is None else (weight[:first], bias[:first])
+
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, first: int | None = None) -> Tensor:
+        return stacked_linear(x, *self.held(frozen, first), relu=relu)
 
 
 @torch.no_grad()
@@ -99,6 +106,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, frozen: bool = False, first: int | None = None) -> Tensor:
         """`frozen` computes no gradient for the layers' weights, only for x. `first`: only so many of the members."""
         layers: list[Any] = list(self.layers)
+        if self.norms is None:
+            weights, biases = zip(*(layer.held(frozen, first) for layer in layers))
+            if native_mlp.serves(x, weights, self.activation):
+                return native_mlp.perceptron(x, weights, biases, self.activation)
         if first is not None:
             layers = [partial(layer, first=first) for layer in layers]
         *body, head = layers
