@@ -127,7 +127,9 @@ class Optimiser(nn.Module):
         step: Tensor = getattr(self, f"{name}_step")
         rate: Tensor = getattr(self, f"{name}_rate")
         if setting.clip_norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradient)))
+            graph = torch.compiler.is_compiling()  # which makes kernels of its own, and has none for a list
+            norms = [torch.linalg.vector_norm(g) for g in gradient] if graph else torch._foreach_norm(gradient)
+            norm = torch.linalg.vector_norm(torch.stack(list(norms)))
             scale = (setting.clip_norm / (norm + 1e-6)).clamp(max=1.0)
             gradient = list(torch._foreach_mul(gradient, scale))
         step += 1

@@ -90,6 +90,7 @@ def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callabl
     import torch._inductor.config
 
     torch._dynamo.config.trace_autograd_ops = True  # gradients are taken inside the graph
+    torch._inductor.config.unroll_reductions_threshold = 4  # so that sums over actions are vector code
     torch._inductor.config.fallback_random = True
     torch._inductor.config.cpp_wrapper = backend == "inductor" and not torch.cuda.is_available()
 
