@@ -22,6 +22,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+Which = slice | Tensor
+"""Some of a stack's members: a slice of them, or their numbers, int64"""
+
+
 class Linear(nn.Module):
     """`[..., in] -> [..., out]`. `gain` None keeps torch's default (uniform, Kaiming 2015 with a = sqrt 5);
     a number gives an orthogonal weight of that gain and a zero bias (Saxe et al. 2014)."""
@@ -47,10 +51,12 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, first: int | None = None) -> Tensor:
-        """`first`: only so many of the members."""
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, which: Which | None = None) -> Tensor:
+        """`which`: only these of the members."""
         weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return stacked_linear(x, weight[:first], bias[:first], relu=relu)
+        if which is not None:
+            weight, bias = weight[which], bias[which]
+        return stacked_linear(x, weight, bias, relu=relu)
 
 
 @torch.no_grad()
@@ -96,11 +102,11 @@ class MLP(nn.Module):
         self.activation = activation
         self.act = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, frozen: bool = False, first: int | None = None) -> Tensor:
-        """`frozen` computes no gradient for the layers' weights, only for x. `first`: only so many of the members."""
+    def forward(self, x: Tensor, frozen: bool = False, which: Which | None = None) -> Tensor:
+        """`frozen` computes no gradient for the layers' weights, only for x. `which`: only these of the members."""
         layers: list[Any] = list(self.layers)
-        if first is not None:
-            layers = [partial(layer, first=first) for layer in layers]
+        if which is not None:
+            layers = [partial(layer, which=which) for layer in layers]
         *body, head = layers
         for i, layer in enumerate(body):
             if self.norms is not None:
