@@ -149,7 +149,7 @@ def test_an_update_moves_what_its_losses_name_and_nothing_else(slug: str, kind: 
 @pytest.mark.parametrize(("slug", "kind"), REPLAYED)
 def test_targets_follow(slug: str, kind: str) -> None:
     """Over some updates every tracked copy moves towards its original by its own rate, or not at all."""
-    learner = build(slug, SPECS[kind], target_every=3, actor_warmup=0)
+    learner = build(slug, SPECS[kind], target_every=3, anchor_every=3, actor_warmup=0)
     followers = {k: m for k, m in learner.named_modules() if isinstance(m, Tracked)}
     assert followers
     moved = set()

@@ -41,6 +41,18 @@ def clipped(
     return -torch.minimum(ratio * advantage, bounded * advantage)
 
 
+def mirrored(
+    logp: Tensor, logp_behaviour: Tensor, advantage: Tensor, divergence: Tensor, step_size: Tensor | float
+) -> Tensor:
+    """Mirror descent's linearised return with a price on the distance, per step, to be minimised: [B, T] -> [B, T].
+
+    -r A + divergence / step_size with r = exp(logp - logp_behaviour). With the divergence KL(policy || behaviour) in
+    the step's state, the policy that minimises the mean over actions of the behaviour is proportional to
+    behaviour exp(step_size A). Source: Tomar et al. 2020 (2005.09814), eq. 6 and 9.
+    """
+    return divergence / step_size - (logp - logp_behaviour).exp() * advantage
+
+
 def clipped_value(
     value: Tensor, target: Tensor, before: Tensor, clip: float | None = None, delta: float | None = None
 ) -> Tensor:
