@@ -87,8 +87,9 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
         logp += 0.1 * torch.randn_like(logp)
         acted = torch.rand(shape) < 0.9
         slope = torch.randn(*shape, spec.action_size) if issubclass(learner.feed, PathFeed) else None
+        post = torch.randn(*shape, 3) if learner.wants_post else None
         flags = (terminated, truncated, acted)
-        return Steps(obs, action, logp, reward, *flags, next_obs, mask, condition, slope=slope)
+        return Steps(obs, action, logp, reward, *flags, next_obs, mask, condition, slope=slope, post_obs=post)
 
 
 def likelihood(learner: Learner, obs: Tensor, action: Tensor, mask: Any, condition: Any) -> Tensor:

@@ -98,11 +98,7 @@ class MDPO(Learner):
             left = (1 - self.seen / self.config.anneal).clamp(min=fresh / self.config.anneal)
             self.step_size.copy_(self.config.step_size * left)
             self.seen += fresh
-        reward = steps.reward
-        if self.scaler is not None:
-            self.scaler.update(reward, steps.terminated | steps.truncated, steps.action_mask)
-            reward = self.scaler(reward)
-        return self.critic.credit(steps, self.config.discount, self.config.decay, reward)
+        return self.critic.credit(steps, self.config.discount, self.config.decay, self.paid(steps))
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
         config, mask = self.config, batch.action_mask
