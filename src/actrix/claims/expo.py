@@ -1,4 +1,4 @@
-"""The claim of EXPO: edits take an expressive policy beyond what it has imitated, and make it learn from fewer steps."""
+"""The claim of EXPO: edits take an expressive policy beyond what it imitated, and make it learn in fewer steps."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def until_there(run: Training) -> float:
 
 claim = Claim(
     system="expo",
-    statement="With edits towards greater value, and a choice made on the fly, an expressive policy that only imitates "
-    "is improved in half of the environment steps, or a third, that best-of-N and RLPD need; best-of-N alone is limited "
-    "to what the policy proposes.",
+    statement="With edits towards greater value, and a choice made on the fly, an expressive policy that only "
+    "imitates is improved in half of the environment steps, or a third, that best-of-N and RLPD need; best-of-N alone "
+    "is limited to what the policy proposes.",
     source="2507.07986, sections 4 and 5",
     minutes=5,
     checks=(
         Check(
             "peak",
-            question="A reward's peak lies 0.15 beyond the recorded actions: is it reached with edits, and not without?",
+            question="The peak lies 0.15 beyond the recorded actions: is it reached with edits, and not without?",
             metric="mean reward of 200 actions after 500 updates on the data and 500 steps online; 1 is the peak, the "
             "best recorded action had 0.6",
             seeds=4,
@@ -48,8 +48,8 @@ claim = Claim(
         Check(
             "maze",
             question="Does it find the goal of a maze, of which slow ways are recorded, in 0.6 times the steps?",
-            metric=f"environment steps until four of five training episodes arrive ({ONLINE:,} if they never do), after "
-            f"{OFFLINE} updates on the data",
+            metric=f"environment steps until four of five training episodes arrive ({ONLINE:,} if they never do), "
+            f"after {OFFLINE} updates on the data",
             seeds=3,
             arms=(
                 Arm("expo", "method", on("routes-slow", "expo", SMALL, EXPO, MAZE, measure=until_there)),
