@@ -46,7 +46,7 @@ from actrix.spec import Spec
 
 @dataclass(frozen=True)
 class Config:
-    step_size: float = 1.0  # of mirror descent (t), in nats of log-policy per standardised advantage; inf: no price
+    step_size: float = 1.0  # of mirror descent (t), in nats of log-policy per standardised advantage
     anneal: int = 0  # environment steps in which it falls to 0, linearly; 0 keeps it
     hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
     rate: float = 3e-4  # Adam learning rate of the policy
