@@ -32,13 +32,14 @@ claim = Claim(
     "is limited to what the policy proposes.",
     source="2507.07986, sections 4 and 5",
     minutes=5,
-    note="One rule of four is missed, by a hundredth: 0.61 times RLPD's steps instead of 0.6. Seeds differ much: 371 to "
-    "660 steps, RLPD 663 and twice not within the 1,000, which count as 1,000 here. Once it knows the way RLPD is "
-    "the faster walker: on seed 1,000 its return after 1,500 steps was 0.69 (0.75 is possible), and 0.45 that of "
-    "EXPO, whose base goes on imitating slow ways in half of each batch. Best-of-N arrived on one seed of three; it"
-    " likely ranks what is proposed by critics that have seen nothing better. All arms have the same sizes and "
-    "rates. Edit scale (0.3, against 0.5) and target rate were chosen on seeds 1,000 and 1,001, the thresholds of "
-    "the first check after a run on seed 1,000 (0.91 with edits, 0.24 without). There is no arm that follows the "
+    note="One rule of four is missed, by a hundredth: 0.61 times RLPD's steps instead of 0.6. Seeds differ much: "
+    "371 to 660 steps, RLPD 663 and twice not within the 1,000, which count as 1,000 here. Once it knows the "
+    "way RLPD is the faster walker: on seed 1,000 its return after 1,500 steps was 0.69 (0.75 is possible), "
+    "and 0.45 that of EXPO, whose base goes on imitating slow ways in half of each batch. Best-of-N arrived "
+    "on one seed of three; it likely ranks what is proposed by critics that have seen nothing better. All "
+    "arms have the same sizes and rates; RLPD was tried on seeds 1,000 and 1,001 with these only. EXPO's edit"
+    " scale (0.3, against 0.5) and target rate were chosen on seeds 1,000 and 1,001, the thresholds of the "
+    "first check after a run on seed 1,000 (0.91 with edits, 0.24 without). There is no arm that follows the "
     "critic's gradient through the diffusion, and none of the paper's tasks.",
     checks=(
         Check(
