@@ -74,9 +74,11 @@ void rms_norm(const float *restrict x, int64_t apart, const float *restrict gain
     }
 }
 
-/* out[line] = sum over i of in[line][i] * panel[i], for `lines` lines; a constant number of them, once inlined. */
-static inline __attribute__((always_inline)) void tile(int lines, const float *restrict in, int64_t inputs,
-                                                       const float *restrict panel, float (*restrict out)[2 * LANES]) {
+/* out[line] = sum over i of in[line * across + i * along] * panel[i], for `lines` lines and `vectors` vectors of the
+ * panel; constant numbers of them, once inlined. */
+static inline __attribute__((always_inline)) void tile(int lines, int vectors, const float *restrict in, int64_t across,
+                                                       int64_t along, int64_t inputs, const float *restrict panel,
+                                                       float (*restrict out)[2 * LANES]) {
     vec sum[TILE][2];
 #pragma GCC unroll 16
     for (int r = 0; r < lines; r++) sum[r][0] = sum[r][1] = (vec){0};
@@ -84,9 +86,9 @@ static inline __attribute__((always_inline)) void tile(int lines, const float *r
         const vec left = *(const vec *)(panel + 2 * LANES * i), right = *(const vec *)(panel + 2 * LANES * i + LANES);
 #pragma GCC unroll 16
         for (int r = 0; r < lines; r++) {
-            const float x = in[r * inputs + i];
+            const float x = in[r * across + i * along];
             sum[r][0] += x * left;
-            sum[r][1] += x * right;
+            if (vectors == 2) sum[r][1] += x * right;
         }
     }
 #pragma GCC unroll 16
@@ -96,31 +98,40 @@ static inline __attribute__((always_inline)) void tile(int lines, const float *r
     }
 }
 
-enum what { STORE, ADD, SWIGLU };
+enum what { STORE, ADD, SWIGLU, RELU };
 
-/* in [lines, inputs] times a weight in panels, which are `apart` floats apart, into out [lines, width]: stored, with a
- * bias if there is one; added; or, of panels with gates and values, gate * sigmoid(gate) * value. */
-static void product(const float *restrict in, int64_t lines, int64_t inputs, const float *restrict weight,
-                    int64_t apart, const float *restrict bias, float *restrict out, int64_t width, enum what what) {
+/* in [lines, inputs], its elements `across` and `along` floats apart, times a weight in panels, which are `apart` floats
+ * apart, into out [lines, width], whose lines are `step` floats apart: stored, with a bias if there is one, through
+ * max(., 0) with RELU; added; or, of panels with gates and values, gate * sigmoid(gate) * value. */
+static inline void product_of(const float *restrict in, int64_t across, int64_t along,
+                                                             int64_t lines, int64_t inputs, const float *restrict weight,
+                                                             int64_t apart, const float *restrict bias,
+                                                             float *restrict out, int64_t width, int64_t step,
+                                                             enum what what) {
     const int64_t tiles = (lines + TILE - 1) / TILE, columns = what == SWIGLU ? LANES : 2 * LANES;
     for (int64_t left = 0; left < width; left += columns, weight += apart) {
         const int64_t count = least(columns, width - left);
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = lines * t / tiles, here = lines * (t + 1) / tiles - first;
-            const float *from = in + first * inputs;
+            const float *from = in + first * across;
             float made[TILE][2 * LANES];
-            switch (here) {
-#define CASE(n) case n: tile(n, from, inputs, weight, made); break;
+            const int64_t shape = what != SWIGLU && count <= LANES ? -here : here;
+            switch (shape) {
+#define CASE(n) \
+    case n: tile(n, 2, from, across, along, inputs, weight, made); break; \
+    case -n: tile(n, 1, from, across, along, inputs, weight, made); break;
                 CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #if defined(__AVX512F__) || defined(__aarch64__)
                 CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #endif
             }
             for (int64_t r = 0; r < here; r++) {
-                float *o = out + (first + r) * width + left, *m = made[r];
+                float *o = out + (first + r) * step + left, *m = made[r];
                 if (what == SWIGLU)
                     for (int i = 0; i < LANES; i++) m[i] = m[LANES + i] * m[i] / (1.0f + exponential(-m[i]));
-                if (what == ADD && count == 2 * LANES)
+                if (bias && what == RELU)
+                    for (int64_t i = 0; i < count; i++) o[i] = m[i] + bias[left + i] < 0 ? 0 : m[i] + bias[left + i];
+                else if (what == ADD && count == 2 * LANES)
                     for (int i = 0; i < 2 * LANES; i++) o[i] += m[i];
                 else if (what == ADD)
                     for (int64_t i = 0; i < count; i++) o[i] += m[i];
@@ -131,6 +142,12 @@ static void product(const float *restrict in, int64_t lines, int64_t inputs, con
             }
         }
     }
+}
+
+/* The same of dense `in`. */
+static void product(const float *restrict in, int64_t lines, int64_t inputs, const float *restrict weight,
+                    int64_t apart, const float *restrict bias, float *restrict out, int64_t width, enum what what) {
+    product_of(in, inputs, 1, lines, inputs, weight, apart, bias, out, width, width, what);
 }
 
 /* Turns the pairs (x[i], x[i + half]) by an angle, and multiplies by `scale`. */

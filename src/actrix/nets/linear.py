@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["linear", "set_fast_products", "set_precision", "stacked_linear"]
+__all__ = ["full_precision", "linear", "set_fast_products", "set_precision", "stacked_linear"]
 
 # Below this many multiplications (rows * in * out) the BLAS call is the cheaper one.
 _MIN_PRODUCT = 2_000_000
@@ -27,18 +27,15 @@ _PACKED_ROWS = 32  # for which a packed weight is laid out; other numbers of row
 
 _HAS_ONEDNN: bool = bool(torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
 _HAS_BF16: bool = _HAS_ONEDNN and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-_enabled: bool = _HAS_ONEDNN
+_enabled: bool = True
 _medium = False
 
 
 def set_fast_products(enabled: bool) -> bool:
-    """Allow or forbid the oneDNN products; return what held before.
-
-    Allowing them has no effect where PyTorch was built without oneDNN.
-    """
+    """Allow or forbid products by other means than PyTorch's plain operations; return what held before."""
     global _enabled
     before = _enabled
-    _enabled = bool(enabled) and _HAS_ONEDNN
+    _enabled = bool(enabled)
     return before
 
 
@@ -135,18 +132,22 @@ def _rounds(a: Tensor, b: Tensor) -> bool:
     )
 
 
-def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
-    """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
+def full_precision(a: Tensor, b: Tensor) -> bool:
+    """Whether products of the two are made in fp32, on the CPU, and not by plain operations on purpose."""
     return (
         _enabled
         and not torch.compiler.is_exporting()
         and a.device.type == "cpu"
         and a.dtype is torch.float32
         and b.dtype is torch.float32
-        and a.shape[0] * b.shape[0] * b.shape[1] >= least
         and not torch.is_autocast_enabled("cpu")
         and not _reduced_precision()
     )
+
+
+def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
+    """Whether the product of matrices ``a [M, K]`` and ``b [K, N]`` goes to oneDNN."""
+    return _HAS_ONEDNN and full_precision(a, b) and a.shape[0] * b.shape[0] * b.shape[1] >= least
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

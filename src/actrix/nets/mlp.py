@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.nets import native_mlp
 from actrix.nets.linear import linear, stacked_linear
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -36,9 +37,12 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         initialise(self.weight.T, self.bias, inputs, gain)
 
+    def held(self, frozen: bool = False, which: Which | None = None) -> tuple[Tensor, Tensor]:
+        """Weight and bias; `frozen` without gradients."""
+        return (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
+
     def forward(self, x: Tensor, relu: bool = False, frozen: bool = False) -> Tensor:
-        weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return linear(x, weight, bias, relu=relu)
+        return linear(x, *self.held(frozen), relu=relu)
 
 
 class StackedLinear(nn.Module):
@@ -51,12 +55,13 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, which: Which | None = None) -> Tensor:
-        """`which`: only these of the members."""
+    def held(self, frozen: bool = False, which: Which | None = None) -> tuple[Tensor, Tensor]:
+        """Weights and biases; `frozen` without gradients. `which`: only these of the members."""
         weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        if which is not None:
-            weight, bias = weight[which], bias[which]
-        return stacked_linear(x, weight, bias, relu=relu)
+        return (weight, bias) if which is None else (weight[which], bias[which])
+
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, which: Which | None = None) -> Tensor:
+        return stacked_linear(x, *self.held(frozen, which), relu=relu)
 
 
 @torch.no_grad()
@@ -105,6 +110,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, frozen: bool = False, which: Which | None = None) -> Tensor:
         """`frozen` computes no gradient for the layers' weights, only for x. `which`: only these of the members."""
         layers: list[Any] = list(self.layers)
+        if self.norms is None:
+            weights, biases = zip(*(layer.held(frozen, which) for layer in layers))
+            if native_mlp.serves(x, weights, self.activation):
+                return native_mlp.perceptron(x, weights, biases, self.activation)
         if which is not None:
             layers = [partial(layer, which=which) for layer in layers]
         *body, head = layers

@@ -1,4 +1,4 @@
-"""The C kernels of `decoding.c` and `training.c`, compiled once per machine where there is a C compiler; else None.
+"""The C kernels of `kernels.c`, compiled once per machine where there is a C compiler; else None.
 
 They are an option: every place that uses them has a PyTorch path beside it that computes the same up to
 rounding. `ACTRIX_NATIVE=0` switches them off. The compiled file is kept in the user's cache folder
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_SOURCES = Path(__file__).with_name("training.c"), Path(__file__).with_name("decoding.c")  # the first has the second
+_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("kernels", "decoding", "training", "perceptron")]
 _FLAGS = (
     "-O3",
     "-march=native",
@@ -28,7 +28,6 @@ _FLAGS = (
     "-fno-trapping-math",
     "-fassociative-math",  # vectorised sums; NaN and infinity keep their meaning
     "-fno-signed-zeros",
-    "-shared",
     "-fPIC",
 )
 _SECONDS = 60  # for compiling; it takes about one
@@ -72,6 +71,21 @@ class CForest(ctypes.Structure):
     ]
 
 
+class CPerceptron(ctypes.Structure):
+    """`struct perceptron` of perceptron.c."""
+
+    _fields_ = [
+        *((name, _SIZE) for name in ("members", "rows", "layers", "activation", "shared")),
+        *((name, _POINTER) for name in ("size", "weight", "bias", "unit")),
+    ]
+
+
+class CSlopes(ctypes.Structure):
+    """`struct slopes` of perceptron.c."""
+
+    _fields_ = [(name, _POINTER) for name in ("out", "in", "weight", "bias")]
+
+
 class Kernels:
     """The compiled functions, see the sources. Tensors must be dense, fp32 or int64, on the CPU."""
 
@@ -95,6 +109,13 @@ class Kernels:
         self.attention_room.argtypes, self.attention_room.restype = [forest], _SIZE
         library.lanes.restype = _SIZE
         self.lanes: int = library.lanes()  # floats in a vector
+        perceptron = ctypes.POINTER(CPerceptron)
+        self.perceptron, self.perceptron_back = library.perceptron, library.perceptron_back
+        self.perceptron_room = library.perceptron_room  # floats of work
+        self.perceptron_room.argtypes, self.perceptron_room.restype = [perceptron, _SIZE, _SIZE], _SIZE
+        self.perceptron.argtypes, self.perceptron.restype = [perceptron, _POINTER, _SIZE], None
+        self.perceptron_back.argtypes = [perceptron, ctypes.POINTER(CSlopes), _POINTER, _SIZE]
+        self.perceptron_back.restype = None
 
     def draw(self, logits_BV: Tensor, uniform_B: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
         """Draws from softmax(logits * sharpness) by inversion: ids [B] and their log-probabilities [B]."""
@@ -120,17 +141,23 @@ def kernels() -> Kernels | None:
 def _compiled(compiler: str) -> Path:
     """The path of the library, compiled now unless a former run has."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    parts = (*(source.read_bytes() for source in _SOURCES), " ".join(_FLAGS).encode(), version, _processor().encode())
-    name = hashlib.blake2b(b"\0".join(parts), digest_size=12).hexdigest()
+    # threads are those of the OpenMP that torch runs on, so that the two do not wait for each other
+    shared = hasattr(ctypes.CDLL(None), "GOMP_parallel") and b"clang" not in version
+    flags = [*_FLAGS, "-fopenmp"] if shared else list(_FLAGS)
+    told = (*(source.read_bytes() for source in _SOURCES), " ".join(flags).encode(), version, _processor().encode())
+    name = hashlib.blake2b(b"\0".join(told), digest_size=12).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "actrix"
     target = folder / f"kernels-{name}.so"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:  # written aside, then renamed
-            made = Path(work) / "kernels.so"
-            command = [compiler, *_FLAGS, str(_SOURCES[0]), "-o", str(made), "-lm"]
-            subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
+            made, parts = Path(work) / "kernels.so", Path(work) / "kernels.o"
+            for command in (
+                [compiler, *flags, "-c", str(_SOURCES[0]), "-o", str(parts)],
+                [compiler, "-shared", str(parts), "-o", str(made), "-lm"],  # OpenMP is torch's own, already here
+            ):
+                subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
             made.replace(target)
     return target
 

@@ -1,10 +1,8 @@
 /* What lies between the products of a training step of a transformer, forward and backward, for fp32 on a CPU. See
- * native_training.py. Helpers and conventions are those of decoding.c, and both are compiled as one.
+ * native_training.py. Helpers and conventions are those of decoding.c.
  *
  * Rows are a forest of N nodes, the distinct beginnings of rows (`Prefixes`): node [rows, length] of each place, and
  * place [N], the first place of each node, where its attention is computed. With `count[row]` places in use. */
-#include "decoding.c"
-
 struct forest {
     int64_t rows, length, heads, keys, dim;
     const int64_t *node, *count, *place;

@@ -7,12 +7,13 @@ disk by torch, and measured thread counts by us, so that a second run on the sam
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ class Engine:
 def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callable[..., Any]:
     """The function as one graph: losses, gradients, optimiser and targets; any break is an error.
 
-    Random numbers are drawn by the same kernels as in eager mode, from the same stream.
+    Random numbers are drawn by the same kernels as in eager mode, from the same stream. What is asked before every call
+    is whether arguments and settings are those of a graph at hand, not whether the learner is still built as it was:
+    it is, and with so many parts the asking would take as long as a layer.
     """
     import torch._dynamo.config
     import torch._inductor.config
@@ -89,7 +92,25 @@ def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callabl
     torch._dynamo.config.trace_autograd_ops = True  # gradients are taken inside the graph
     torch._inductor.config.fallback_random = True
     torch._inductor.config.cpp_wrapper = backend == "inductor" and not torch.cuda.is_available()
-    return torch.compile(function, fullgraph=True, dynamic=False, backend=backend)
+
+    def update(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    # code of its own, as graphs are kept by code: no other learner is asked about, or served, this one's
+    update.__code__ = update.__code__.replace(co_name=f"update_{next(_own)}")
+    return torch.compile(update, fullgraph=True, dynamic=False, backend=backend, options={"guard_filter_fn": _asked})
+
+
+_own = itertools.count()
+
+
+def _asked(guards: Sequence[Any]) -> list[bool]:
+    """Which guards of a graph to keep: those of arguments, of numbers and names in modules, and of torch's state."""
+    return [
+        guard.name.startswith("arguments") or guard.name == ""
+        or (guard.is_global and guard.guard_type in ("CONSTANT_MATCH", "EQUALS_MATCH"))
+        for guard in guards
+    ]  # fmt: skip
 
 
 def measured_threads(learner: nn.Module, rows: int) -> int:
