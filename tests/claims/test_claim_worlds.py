@@ -9,7 +9,8 @@ import pytest
 
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
-from actrix.claims.worlds import KeyDoor, Layers, soft_optimal, two_modes
+from actrix.claims.recordings import episodes
+from actrix.claims.worlds import KeyDoor, Layers, Peak, soft_optimal, two_modes
 
 
 def test_soft_optimum_by_enumerating_paths() -> None:
@@ -92,3 +93,46 @@ def test_bias_is_relative_and_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = (np.array([-1.0, -3.0]), np.array([-2.0, -6.0]))
     monkeypatch.setattr("actrix.claims.measures.judged_states", lambda run: pairs)
     assert value_bias(None) == pytest.approx(0.5)  # type: ignore[arg-type]
+
+
+def test_the_peak_lies_beyond_what_is_recorded() -> None:
+    env = Peak()
+    env.reset(seed=0)
+    for action, reward in (((0.5, 0.25), 1.0), ((-0.5, 0.25), 0.5), ((0.5, 0.1), np.exp(-0.5)), ((0.5, -0.2), 0.0)):
+        _, paid, ended, _, _ = env.step(np.array(action))
+        assert ended
+        assert paid == pytest.approx(reward, abs=0.012)
+    actions = np.array([episode.action[0] for episode in episodes("peak")])
+    nearest = np.hypot(actions[:, 0] - 0.5, actions[:, 1] - 0.25).min()
+    assert 0.15 <= nearest < 0.17
+    assert (actions[:, 0] > 0).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_rlpd_pays_for_entropy_in_its_target_and_climbs_the_mean() -> None:
+    import torch
+
+    from actrix import registry
+    from actrix.data.batches import Transitions
+    from actrix.rng import torch_stream
+    from actrix.spec import vector_spec
+
+    entry = registry.load("actrix.claims.rlpd:rlpd")
+    learner = entry.learner(vector_spec(3, 2), entry.config(hidden=(8,), members=3, subset=3, temperature=0.5))
+    with torch.no_grad():
+        for critic in (learner.critic, learner.target_critic.copy):
+            for p in critic.parameters():
+                p.zero_()
+            critic.net.layers[-1].bias.copy_(torch.tensor([3.0, 5.0, 10.0])[:, None, None])
+    flag = torch.tensor([False] * 3 + [True])
+    batch = Transitions(torch.randn(4, 3), torch.rand(4, 2), torch.ones(4), torch.randn(4, 3), flag, ~flag)
+    with torch_stream(0, "draw"):
+        target = learner.target(batch)
+    with torch_stream(0, "draw"):
+        _, logp = learner.actor.sample(batch.next_obs)
+    torch.testing.assert_close(target, 1.0 + 0.99 * torch.where(flag, 0.0, 3.0 - 0.5 * logp.detach()))
+    with torch_stream(0, "draw"):
+        loss = learner.losses(batch).groups["actor"]
+    with torch_stream(0, "draw"):
+        learner.target(batch)
+        _, logp = learner.actor.sample(batch.obs)
+    torch.testing.assert_close(loss, (0.5 * logp - 6.0).mean())

@@ -25,6 +25,9 @@ class Spaces(gym.Env):
         self.observation_space.seed(seed)
         return self.observation_space.sample(), self._info()
 
+    def post_decision(self, obs: Any, action: Any) -> Any:
+        return obs
+
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         return self.observation_space.sample(), 0.0, bool(self.np_random.random() < 0.1), False, self._info()
 

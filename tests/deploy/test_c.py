@@ -62,6 +62,7 @@ def test_every_kind_of_space_and_every_system(slug: str, name: str) -> None:
 OFFLINE = {
     "bins": ("bc", {"actor": "autoregressive"}),
     "ranked and moved": ("pa-rl", {"proposals": 4, "keep": 2, "ascent": 1, "step": 0.3, "members": 2}),
+    "edited": ("expo", {"proposals": 3, "edits": 2, "denoising_steps": 2, "members": 2}),
     "guided chunks": ("qgf", {"chunk": 2, "denoising_steps": 2, "guide": "jacobian", "guidance": 2.0}),
 }
 

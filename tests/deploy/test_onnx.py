@@ -107,6 +107,7 @@ def test_file_agrees_with_policy(slug: str, name: str, tmp_path: Path) -> None:
 OFFLINE = {
     "number after number": ("bc", {"actor": "autoregressive"}),
     "climbing a critic": ("pa-rl", {"proposals": 3, "keep": 2, "ascent": 1, "step": 0.3, "members": 2}),
+    "edited": ("expo", {"proposals": 3, "edits": 2, "denoising_steps": 2, "members": 2, "edit_scale": 0.5}),
     "guided by a critic": ("qgf", {"chunk": 3, "denoising_steps": 2, "samples": 2, "guidance": 2.0}),
 }
 
@@ -151,6 +152,8 @@ def test_what_acts_by_more_than_a_network_agrees(case: str, data: str, tmp_path:
         assert "chunk" not in about
     if slug == "pa-rl":
         policy.learner.actor.ascent = 0
+    if slug == "expo":
+        policy.learner.actor.edits = 0
     moved = np.abs(np.array([policy.act(row) for row in rows]) - first).max()
     assert (moved > 1e-3) == (slug != "bc"), "what the critic's gradient changes"
 

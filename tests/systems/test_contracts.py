@@ -87,8 +87,9 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
         logp += 0.1 * torch.randn_like(logp)
         acted = torch.rand(shape) < 0.9
         slope = torch.randn(*shape, spec.action_size) if issubclass(learner.feed, PathFeed) else None
+        post = torch.randn(*shape, 3) if learner.wants_post else None
         flags = (terminated, truncated, acted)
-        return Steps(obs, action, logp, reward, *flags, next_obs, mask, condition, slope=slope)
+        return Steps(obs, action, logp, reward, *flags, next_obs, mask, condition, slope=slope, post_obs=post)
 
 
 def likelihood(learner: Learner, obs: Tensor, action: Tensor, mask: Any, condition: Any) -> Tensor:
@@ -149,7 +150,7 @@ def test_an_update_moves_what_its_losses_name_and_nothing_else(slug: str, kind: 
 @pytest.mark.parametrize(("slug", "kind"), REPLAYED)
 def test_targets_follow(slug: str, kind: str) -> None:
     """Over some updates every tracked copy moves towards its original by its own rate, or not at all."""
-    learner = build(slug, SPECS[kind], target_every=3, actor_warmup=0)
+    learner = build(slug, SPECS[kind], target_every=3, anchor_every=3, actor_warmup=0)
     followers = {k: m for k, m in learner.named_modules() if isinstance(m, Tracked)}
     assert followers
     moved = set()

@@ -72,6 +72,9 @@ class Small(gym.Env):
     def flow(self, n: int, compile: bool) -> SmallFlow:
         return SmallFlow(n, self.action_space.shape[0], self.image)
 
+    def post_decision(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return obs if self.image else obs + action.sum(-1, keepdim=True)
+
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
         if self.masked:

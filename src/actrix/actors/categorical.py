@@ -89,5 +89,10 @@ class Categorical(Actor):
         entropy = sum(-expect(x, x) for x in logps)
         return logp, entropy  # type: ignore[return-value]
 
+    def kl(self, obs: Tensor, other: Categorical, mask: Tensor | None = None) -> Tensor:
+        """KL(this || other) at obs [..., D], nats, the sum over choices: [...]."""
+        pairs = zip(self.logps(obs, mask), other.logps(obs, mask))
+        return sum(expect(mine, mine - theirs) for mine, theirs in pairs)  # type: ignore[return-value]
+
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         return self.evaluate(obs, action)[0]

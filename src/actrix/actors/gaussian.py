@@ -61,6 +61,18 @@ class SquashedGaussian(Actor):
         mean, log_std = self.distribution(obs)
         return squashed(mean, log_std, torch.randn_like(mean))
 
+    def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """u [B, A], reparameterised, of which tanh(u) is the action, and the action's log-density [B]."""
+        mean, log_std = self.distribution(obs)
+        noise = torch.randn_like(mean)
+        u = mean + log_std.exp() * noise
+        return u, gaussian_logp(noise, log_std) - squash_correction(u)
+
+    def log_prob_before(self, obs: Tensor, u: Tensor) -> Tensor:
+        """Log-density [B] of actions that are given as tanh(u), without the loss of digits of going back from there."""
+        mean, log_std = self.distribution(obs)
+        return gaussian_logp((u - mean) * (-log_std).exp(), log_std) - squash_correction(u)
+
     def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
         """Log-density [B] of canonical actions; they are pulled inside (-1, 1) by 1e-6 to invert tanh."""
         mean, log_std = self.distribution(obs)
@@ -157,6 +169,12 @@ class Gaussian(Actor):
     def evaluate(self, obs: Tensor, action: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-density and entropy of given actions, both [...]; obs [..., D], action [..., A]."""
         return self.judge(self.net(self.encoder(obs)), action)
+
+    def kl(self, obs: Tensor, other: Gaussian, mask: Tensor | None = None) -> Tensor:
+        """KL(this || other) at obs [..., D], nats: [...]."""
+        gap, ratio = self(obs) - other(obs), self.log_std - other.log_std
+        scaled = (2 * ratio).exp() + (gap * (-other.log_std).exp()).square()
+        return (0.5 * (scaled - 1) - ratio).sum(-1)
 
     def again(self, obs: Tensor, action: Tensor) -> Tensor:
         """A sample of this policy [..., A] as a function of its parameters, the noise that made it held fixed."""

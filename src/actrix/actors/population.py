@@ -100,5 +100,5 @@ def ascent(policies: Policies, flat: Tensor, critic: QEnsemble, obs: Tensor, con
     rows = obs.expand(len(flat), *obs.shape)
     if context is not None:
         rows = torch.cat((rows, context[:, None].expand(-1, len(obs), -1)), -1)
-    value = critic.frozen(rows.flatten(0, 1), action.flatten(0, 1), first=1).members[0]
+    value = critic.frozen(rows.flatten(0, 1), action.flatten(0, 1), which=slice(1)).members[0]
     return -value.mean() * len(flat)

@@ -9,6 +9,8 @@ pendulum-mixed   20 episodes by the controller, and 20 of random torques held fo
 routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
                  fifth of them wander about instead (51,000 steps)
 routes-toll      the same in PointUnevenToll-v0; two fifths wander about (62,000 steps)
+routes-slow      400 episodes of PointUnevenToll-v0, half by either way, at half the speed that is possible
+peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ SEED = 20_000
 ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
     "pendulum": "Pendulum-v1",
+    "peak": "actrix.claims.worlds:Peak-v0",
+    "routes-slow": "actrix.envs.plane:PointUnevenToll-v0",
     "routes-toll": "actrix.envs.plane:PointUnevenToll-v0",
     "routes": "actrix.envs.plane:PointUneven-v0",
 }
@@ -99,6 +103,15 @@ def episodes(name: str) -> list[Episode]:
         return played(ENVS["forks"], forks, 400, 0)
     if name == "forks-wide":
         return played(ENVS["forks"], partial(forks, randomness=0.5), 400, 1_000)
+    if name == "peak":
+        return played(ENVS["peak"], near_peak, 1_000, 0)
+    if name == "routes-slow":
+        from actrix.envs.plane import PointMazes
+        from actrix.envs.routes import Expert, recorded
+
+        plane = PointMazes(400, level="uneven", toll=0.01)
+        expert = Expert(plane, (0.5, 0.5), noise=0.4)
+        return recorded(plane, lambda: 0.5 * expert(), 400, SEED)
     if name in ("routes", "routes-toll"):
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
@@ -171,6 +184,16 @@ def swing(rng: np.random.Generator, noise: float = 0.1) -> Callable[[Any], Any]:
             lacking = 15.0 - (speed**2 / 2 + 15.0 * cos)  # of the energy of rest at the top, in thirds
             torque = 2.0 * np.sign(speed if speed else 1.0) * np.sign(lacking)
         return np.clip([torque + noise * rng.standard_normal()], -2.0, 2.0).astype(np.float32)
+
+    return act
+
+
+def near_peak(rng: np.random.Generator) -> Callable[[Any], Any]:
+    """One of two points to the left and right, 0.25 below the peak, and within 0.1 of it on each axis."""
+    import numpy as np
+
+    def act(obs: Any) -> Any:
+        return (np.array([rng.choice([-0.5, 0.5]), 0.0]) + rng.uniform(-0.1, 0.1, 2)).astype(np.float32)
 
     return act
 

@@ -37,6 +37,23 @@ def two_modes(action: np.ndarray) -> np.ndarray:
     return np.max([h * np.exp(-((action - c) ** 2) / (2 * TwoModes.width**2)) for c, h in bumps], axis=0)
 
 
+class Peak(gym.Env):
+    """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.15)^2 / 2) of the place (0.5, 0.25),
+    and half of that of (-0.5, 0.25). Nothing is seen."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        far = np.hypot(np.array([0.5, -0.5]) - action[0], 0.25 - action[1])
+        return np.zeros(1, np.float32), float(np.exp(-((far / 0.15) ** 2) / 2) @ [1.0, 0.5]), True, False, {}
+
+
 class Layers(gym.Env):
     """Three layers of four states; each of four choices pays a fixed reward and leads to a fixed state of the next.
 
@@ -151,6 +168,7 @@ def scaled_pendulum(scale: float) -> gym.Env:
 
 
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
+gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 for name, std in (("Quiet", 1.0), ("Loud", 10.0)):
     gym.register(f"{name}Chain-v0", entry_point="actrix.claims.worlds:NoisyChain", kwargs={"std": std})

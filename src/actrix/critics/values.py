@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from actrix.credit import gae
 from actrix.data.batches import Steps
 from actrix.nets.encoder import Encoder
-from actrix.nets.mlp import MLP, Linear
+from actrix.nets.mlp import MLP, Linear, Which
 from actrix.spec import Choices, Spec
 
 
@@ -39,12 +39,16 @@ class Value:
         """`count` members drawn at random, without return (Chen et al. 2021, REDQ); all, if there are no more."""
         if count >= len(self.members):
             return self
-        pick = torch.rand(len(self.members), device=self.members.device).topk(count).indices
-        return Value(self.members[pick])
+        return Value(self.members[drawn(len(self.members), count, self.members.device)])
 
     def of(self, action: Tensor) -> Value:
         """Of all choices, those taken: members [E, B, C], action [B, 1] -> members [E, B]."""
         return Value(self.members.gather(-1, action.expand(len(self.members), *action.shape))[..., 0])
+
+
+def drawn(members: int, count: int, device: torch.device | None = None) -> Tensor:
+    """Numbers of `count` of so many members, drawn at random without return: [count] int64, in no order."""
+    return torch.rand(members, device=device).topk(min(count, members)).indices
 
 
 class QEnsemble(nn.Module):
@@ -62,21 +66,21 @@ class QEnsemble(nn.Module):
             self.encoder.size + spec.action_size, hidden, 1, activation, members=members, layer_norm=layer_norm
         )
 
-    def forward(self, obs: Tensor, action: Tensor) -> Value:
-        """obs [B, D]; action [B, A] -> members [E, B], or K actions for each row [B, K, A] -> members [E, B, K]."""
-        return self._judge(self.encoder(obs), action)
+    def forward(self, obs: Tensor, action: Tensor, which: Which | None = None) -> Value:
+        """obs [B, D]; action [B, A] -> members [E, B], or K actions for each row [B, K, A] -> members [E, B, K].
 
-    def frozen(self, obs: Tensor, action: Tensor, first: int | None = None) -> Value:
-        """The same with a gradient for the action only: what an actor climbs. Saves the work of the others.
+        `which`: only these of the critics, without the work of the others (see `drawn`)."""
+        return self._judge(self.encoder(obs), action, which=which)
 
-        `first`: only so many of the critics."""
-        return self._judge(self.encoder(obs).detach(), action, True, first)
+    def frozen(self, obs: Tensor, action: Tensor, which: Which | None = None) -> Value:
+        """The same with a gradient for the action only: what an actor climbs."""
+        return self._judge(self.encoder(obs).detach(), action, True, which)
 
-    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False, first: int | None = None) -> Value:
+    def _judge(self, features: Tensor, action: Tensor, frozen: bool = False, which: Which | None = None) -> Value:
         if action.ndim == features.ndim:
-            return Value(self.net(torch.cat((features, action), -1), frozen=frozen, first=first)[..., 0])
+            return Value(self.net(torch.cat((features, action), -1), frozen=frozen, which=which)[..., 0])
         rows = torch.cat((features[:, None].expand(-1, action.shape[1], -1), action), -1).flatten(0, 1)
-        return Value(self.net(rows, frozen=frozen, first=first)[..., 0].unflatten(-1, action.shape[:2]))
+        return Value(self.net(rows, frozen=frozen, which=which)[..., 0].unflatten(-1, action.shape[:2]))
 
 
 class DiscreteQ(nn.Module):

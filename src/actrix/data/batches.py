@@ -84,6 +84,7 @@ class Steps(Batch):
     target: Tensor | None = None  # [B, T] value targets, filled by credit
     slope: Tensor | None = None  # [B, T, A] d (discounted reward of the path) / d action, all that follows included
     output: Tensor | None = None  # [B, T, O] what a model said of obs when credit was given, if it is wanted again
+    post_obs: Tensor | None = None  # [B, T, D] the state after the decision and before chance, for learners that ask
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
 

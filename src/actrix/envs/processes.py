@@ -69,6 +69,7 @@ class ProcessWorlds(Worlds):
         super().__init__(name, len(makers), probe.observation_space, probe.action_space, descriptor_space)
         self.reward_at = getattr(probe.unwrapped, "reward_at", None)
         self.flow = getattr(probe.unwrapped, "flow", None)
+        self.post_decision = getattr(probe.unwrapped, "post_decision", None)
         with contextlib.suppress(Exception):
             probe.close()
         self.timeout = timeout

@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
 
 from actrix.envs.flow import Flow
 from actrix.envs.spaces import ActionMap, ObsMap
@@ -69,6 +70,9 @@ class Worlds:
         self.reward_at: Callable[[int], Callable[[Any], Any]] | None = None
         # (n, compile) -> Flow, where the environment's steps let gradients through (see `envs.flow`)
         self.flow: Callable[[int, bool], Flow] | None = None
+        # (obs [N, D], canonical action [N, A]) -> [N, D], what an action makes of a state before chance does the rest,
+        # where the environment says so
+        self.post_decision: Callable[[Tensor, Tensor], Tensor] | None = None
         self.masked: bool | None = None  # whether there are action masks; known after the first reset
 
     def reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -227,6 +231,7 @@ class LocalWorlds(Worlds):
         super().__init__(name, len(self.envs), one.observation_space, one.action_space, descriptor_space)
         self.reward_at = getattr(one.unwrapped, "reward_at", None)
         self.flow = getattr(one.unwrapped, "flow", None)
+        self.post_decision = getattr(one.unwrapped, "post_decision", None)
 
     def _whose(self) -> str:
         return f"environment {self.first + self._at} ({self.name})"
@@ -299,6 +304,7 @@ class VectorWorlds(Worlds):
         self.env, self.timeout = env, timeout
         self.reward_at = getattr(env.unwrapped, "reward_at", None)
         self.flow = getattr(env.unwrapped, "flow", None)
+        self.post_decision = getattr(env.unwrapped, "post_decision", None)
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 

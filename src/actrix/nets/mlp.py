@@ -23,6 +23,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+Which = slice | Tensor
+"""Some of a stack's members: a slice of them, or their numbers, int64"""
+
+
 class Linear(nn.Module):
     """`[..., in] -> [..., out]`. `gain` None keeps torch's default (uniform, Kaiming 2015 with a = sqrt 5);
     a number gives an orthogonal weight of that gain and a zero bias (Saxe et al. 2014)."""
@@ -33,7 +37,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
         initialise(self.weight.T, self.bias, inputs, gain)
 
-    def held(self, frozen: bool = False, first: int | None = None) -> tuple[Tensor, Tensor]:
+    def held(self, frozen: bool = False, which: Which | None = None) -> tuple[Tensor, Tensor]:
         """Weight and bias; `frozen` without gradients."""
         return (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
 
@@ -51,13 +55,13 @@ class StackedLinear(nn.Module):
         for member in range(members):
             initialise(self.weight[member].T, self.bias[member, 0], inputs, gain)
 
-    def held(self, frozen: bool = False, first: int | None = None) -> tuple[Tensor, Tensor]:
-        """Weights and biases; `frozen` without gradients. `first`: only so many of the members."""
+    def held(self, frozen: bool = False, which: Which | None = None) -> tuple[Tensor, Tensor]:
+        """Weights and biases; `frozen` without gradients. `which`: only these of the members."""
         weight, bias = (self.weight.detach(), self.bias.detach()) if frozen else (self.weight, self.bias)
-        return (weight, bias) if first is None else (weight[:first], bias[:first])
+        return (weight, bias) if which is None else (weight[which], bias[which])
 
-    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, first: int | None = None) -> Tensor:
-        return stacked_linear(x, *self.held(frozen, first), relu=relu)
+    def forward(self, x: Tensor, relu: bool = False, frozen: bool = False, which: Which | None = None) -> Tensor:
+        return stacked_linear(x, *self.held(frozen, which), relu=relu)
 
 
 @torch.no_grad()
@@ -103,15 +107,15 @@ class MLP(nn.Module):
         self.activation = activation
         self.act = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, frozen: bool = False, first: int | None = None) -> Tensor:
-        """`frozen` computes no gradient for the layers' weights, only for x. `first`: only so many of the members."""
+    def forward(self, x: Tensor, frozen: bool = False, which: Which | None = None) -> Tensor:
+        """`frozen` computes no gradient for the layers' weights, only for x. `which`: only these of the members."""
         layers: list[Any] = list(self.layers)
         if self.norms is None:
-            weights, biases = zip(*(layer.held(frozen, first) for layer in layers))
+            weights, biases = zip(*(layer.held(frozen, which) for layer in layers))
             if native_mlp.serves(x, weights, self.activation):
                 return native_mlp.perceptron(x, weights, biases, self.activation)
-        if first is not None:
-            layers = [partial(layer, first=first) for layer in layers]
+        if which is not None:
+            layers = [partial(layer, which=which) for layer in layers]
         *body, head = layers
         for i, layer in enumerate(body):
             if self.norms is not None:

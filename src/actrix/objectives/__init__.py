@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from actrix.credit import group_sum
+from actrix.credit import group_sum, standardise
+from actrix.data.batches import Steps
 
 
 def reduce(per_step: Tensor, mask: Tensor, mode: str = "token", denominator: Tensor | float | None = None) -> Tensor:
@@ -39,6 +40,38 @@ def clipped(
     ratio = (logp - logp_behaviour).exp()
     bounded = ratio.clamp(1.0 - clip, 1.0 + (clip if clip_high is None else clip_high))
     return -torch.minimum(ratio * advantage, bounded * advantage)
+
+
+def proximal(
+    steps: Steps, logp: Tensor, entropy: Tensor, clip: float, entropy_weight: float = 0.0, normalise: bool = True
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """PPO's loss of a policy on a batch, and what to log of it: `clipped` of its (standardised) advantages less
+    `entropy_weight` times the entropy, averaged over its actions.
+
+    logp, entropy: [B, T] of the actions taken, under the present policy. Logged: entropy, kl (an estimate, from the one
+    that acted), clipped (the share of ratios outside of the bounds).
+    """
+    assert steps.advantage is not None
+    advantage = standardise(steps.advantage, steps.action_mask) if normalise else steps.advantage
+    change = (logp - steps.logp_behaviour).detach()
+    per_step = {
+        "policy": clipped(logp, steps.logp_behaviour, advantage, clip), "entropy": entropy,
+        "kl": change.exp() - 1 - change, "clipped": ((change.exp() - 1).abs() > clip).float(),
+    }  # fmt: skip
+    found = {name: reduce(value, steps.action_mask, "token", steps.total) for name, value in per_step.items()}
+    return found.pop("policy") - entropy_weight * found["entropy"], found
+
+
+def mirrored(
+    logp: Tensor, logp_behaviour: Tensor, advantage: Tensor, divergence: Tensor, step_size: Tensor | float
+) -> Tensor:
+    """Mirror descent's linearised return with a price on the distance, per step, to be minimised: [B, T] -> [B, T].
+
+    -r A + divergence / step_size with r = exp(logp - logp_behaviour). With the divergence KL(policy || behaviour) in
+    the step's state, the policy that minimises the mean over actions of the behaviour is proportional to
+    behaviour exp(step_size A). Source: Tomar et al. 2020 (2005.09814), eq. 6 and 9.
+    """
+    return divergence / step_size - (logp - logp_behaviour).exp() * advantage
 
 
 def clipped_value(

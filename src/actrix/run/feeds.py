@@ -331,6 +331,17 @@ class RolloutFeed(WorldFeed):
             for start in range(0, total - size + 1, size):
                 yield rows[order[start : start + size]] if size < total else rows
 
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.post = self.worlds.post_decision if setting.learner.wants_post else None
+        if setting.learner.wants_post and self.post is None:
+            raise ActrixError(
+                f"{self.worlds.name} does not say what an action makes of a state before chance does the rest",
+                "this system needs an environment with a method `post_decision`, such as "
+                "actrix.envs.lots:LotSizing-v0; others learn without, ppo for example",
+                misuse=True,
+            )
+
     def collect(self, learner: Learner) -> Steps:
         """Run the policy for `horizon` steps in every environment: `Steps` [N, T]."""
         progress, n = self.progress, self.worlds.n
@@ -339,6 +350,7 @@ class RolloutFeed(WorldFeed):
         obs = torch.empty(n, horizon, spec.obs_size, dtype=first.dtype)
         next_obs, reward = torch.empty_like(obs), torch.empty(n, horizon)
         logp = condition = None
+        post = None if self.post is None else torch.empty_like(obs)
         action = torch.empty(
             n, horizon, spec.action_size, dtype=torch.int64 if isinstance(spec.action, Choices) else torch.float32
         )
@@ -354,6 +366,8 @@ class RolloutFeed(WorldFeed):
                 obs[:, t] = seen if learner.observer is None else learner.perceive(seen)
                 following = torch.from_numpy(out.next_obs)
                 next_obs[:, t] = following if learner.observer is None else learner.perceive(following)
+                if post is not None and self.post is not None:
+                    post[:, t] = learner.perceive(self.post(seen, decided.action))
                 assert decided.logp is not None
                 if logp is None:
                     logp = torch.empty(n, horizon, *decided.logp.shape[1:])
@@ -371,7 +385,7 @@ class RolloutFeed(WorldFeed):
                     masks[:, t] = torch.from_numpy(self.mask)
                 self.advance(learner, out)
         assert logp is not None
-        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition)
+        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition, post_obs=post)
 
 
 def flatten(steps: Steps) -> Steps:

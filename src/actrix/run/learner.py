@@ -45,6 +45,7 @@ class Learner(nn.Module):
 
     feed: ClassVar[type[Feed]]  # where batches come from
     wants_returns = False  # whether `Transitions.returns` is to be filled
+    wants_post = False  # whether `Steps.post_obs` is to be filled (see `Worlds.post_decision`)
     ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
@@ -106,6 +107,13 @@ class Learner(nn.Module):
     def prepare(self, steps: Any) -> Any:
         """Credit: called once on freshly collected `Steps`, before they are cut into minibatches."""
         return steps
+
+    def paid(self, steps: Any) -> Tensor:
+        """Rewards [B, T] of fresh `Steps` as they are learned from: scaled, if there is a scaler, which sees them."""
+        if self.scaler is None:
+            return steps.reward
+        self.scaler.update(steps.reward, steps.terminated | steps.truncated, steps.action_mask)
+        return self.scaler(steps.reward)
 
     # -- acting -------------------------------------------------------------------------------------------------
 

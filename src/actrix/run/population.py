@@ -308,7 +308,7 @@ class ClimbingLearner(QualityDiversity):
         taken = self.critic(rows, batch.action).members
         losses = Losses(critic=regression(taken, self.target(batch)))
         if phase == "both":
-            losses.groups["actor"] = -self.critic.frozen(rows, self.actor(rows), first=1).members[0].mean()
+            losses.groups["actor"] = -self.critic.frozen(rows, self.actor(rows), which=slice(1)).members[0].mean()
         return losses.note(value=taken.mean())
 
     @torch.no_grad()

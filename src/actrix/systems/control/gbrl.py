@@ -105,10 +105,7 @@ class GBRL(Learner):
 
     @torch.no_grad()
     def prepare(self, steps: Steps) -> Steps:
-        reward = steps.reward
-        if self.scaler is not None:
-            self.scaler.update(reward, steps.terminated | steps.truncated, steps.action_mask)
-            reward = self.scaler(reward)
+        reward = self.paid(steps)
         assert steps.next_obs is not None
         output = self.trees.begin(steps.obs)
         advantage, target = credit.gae(

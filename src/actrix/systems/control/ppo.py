@@ -21,14 +21,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from actrix import credit
 from actrix.actors.categorical import Categorical
 from actrix.actors.gaussian import Gaussian
 from actrix.actors.stochastic import stochastic
 from actrix.critics.values import StateValue
 from actrix.data.batches import Steps
 from actrix.nets.normaliser import RewardScaler, observer_of
-from actrix.objectives import clipped, clipped_value, reduce
+from actrix.objectives import clipped_value, proximal, reduce
 from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
@@ -85,31 +84,15 @@ class PPO(Learner):
             left = (1 - self.seen / self.config.anneal).clamp(min=0)
             self.optimiser.set_rate("policy", self.config.rate * left)
         self.seen += steps.action_mask.sum()
-        reward = steps.reward
-        if self.scaler is not None:
-            self.scaler.update(reward, steps.terminated | steps.truncated, steps.action_mask)
-            reward = self.scaler(reward)
-        return self.critic.credit(steps, self.config.discount, self.config.decay, reward)
+        return self.critic.credit(steps, self.config.discount, self.config.decay, self.paid(steps))
 
     def losses(self, batch: Steps, phase: Hashable = None) -> Losses:
         config, mask = self.config, batch.action_mask
         assert batch.advantage is not None
         assert batch.target is not None
-        advantage = batch.advantage
-        if config.normalise_advantage:
-            advantage = credit.standardise(advantage, mask)
-        logp, entropy = self.actor.evaluate(batch.obs, batch.action, batch.mask)
+        said = self.actor.evaluate(batch.obs, batch.action, batch.mask)
+        policy, notes = proximal(batch, *said, config.clip, config.entropy_weight, config.normalise_advantage)
         before = batch.target - batch.advantage
         error = clipped_value(self.critic(batch.obs), batch.target, before, config.value_clip)
-        per_step = clipped(logp, batch.logp_behaviour, advantage, config.clip)
-        policy = reduce(per_step, mask, "token", batch.total)
         value_loss = reduce(error, mask, "token", batch.total)
-        spread = reduce(entropy, mask, "token", batch.total)
-        change = (logp - batch.logp_behaviour).detach()
-        outside = ((change.exp() - 1).abs() > config.clip).float()
-        return Losses(policy=policy + config.value_weight * value_loss - config.entropy_weight * spread).note(
-            value_loss=value_loss,
-            entropy=spread,
-            kl=reduce(change.exp() - 1 - change, mask, "token", batch.total),
-            clipped=reduce(outside, mask, "token", batch.total),
-        )
+        return Losses(policy=policy + config.value_weight * value_loss).note(value_loss=value_loss, **notes)
