@@ -71,7 +71,7 @@ class PACS(LanguageLearner):
         if not self.config.leave_one_out:
             return proxy
         judged = torch.where(right(steps).isfinite(), proxy, torch.full_like(proxy, torch.nan))
-        return credit.group(judged, steps.group, leave_one_out=True)
+        return credit.group(judged, steps.group, "others", "none")
 
 
 def right(steps: Steps) -> Tensor:
