@@ -57,7 +57,7 @@ class AnswersLearner(LanguageLearner):
 
 
 def choice(config: Any, name: str, *known: str) -> None:
-    """Refuse a setting that is none of the words that it can be; one that the config has not is well."""
+    """Refuse a setting that is none of the words that it can be; one that the config does not have is no concern."""
     value = getattr(config, name, known[0])
     if value not in known:
         flag = "--" + name.replace("_", "-")
