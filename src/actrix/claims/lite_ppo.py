@@ -5,7 +5,7 @@ from __future__ import annotations
 from actrix.claims.claim import Arm, Check, Claim, trained
 
 # most problems are hardly ever solved, and their answers differ in form alone: the spread of their verdicts is small
-SKEWED = {"task": "countdown", "level": 2, "model": "micro", "steps": 120, "prompts": 32, "group": 8, "minibatches": 4,
+SKEWED = {"task": "countdown", "level": 2, "model": "micro", "steps": 80, "prompts": 32, "group": 8, "minibatches": 4,
           "warm_steps": 300, "warm_slips": 0.3, "rate": 2e-4, "eval_episodes": 400}  # fmt: skip
 
 claim = Claim(
