@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -140,6 +141,7 @@ def test_gae_with_decay_one_is_the_n_step_return() -> None:
 
 
 GROUP = torch.tensor([0, 1, 0, 1, 0, 1, 2])
+MIXED = (("batch", "group"), ("none", "group"))  # without bound, where a group agrees
 SCORE = torch.tensor([1.0, 5.0, 2.0, 7.0, 6.0, torch.nan, 4.0], dtype=torch.float64)
 
 
@@ -151,21 +153,61 @@ def test_group_normalises_within_each_group() -> None:
         torch.testing.assert_close(mine, (x - x.mean()) / (x.std() + 1e-6))
     assert got[5] == 0  # no verdict: no credit, and no part in the baseline
     assert got[6] == 0  # alone: nothing to compare with
-    centred = credit.group(SCORE, GROUP, normalise=False)
+    centred = credit.group(SCORE, GROUP, scale="none")
     torch.testing.assert_close(centred[[1, 3]], torch.tensor([-1.0, 1.0], dtype=torch.float64))
 
 
 def test_group_leave_one_out() -> None:
-    got = credit.group(SCORE, GROUP, leave_one_out=True)
+    got = credit.group(SCORE, GROUP, "others", "none")
     expected = [1 - 4.0, 5 - 7.0, 2 - 3.5, 7 - 5.0, 6 - 1.5, 0.0, 0.0]
     torch.testing.assert_close(got, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("centre", "scale"),
+    [(c, s) for c in ("group", "others", "batch", "none") for s in ("group", "batch", "none") if (c, s) not in MIXED],
+)
+def test_group_by_hand_for_every_centre_and_scale(centre: str, scale: str) -> None:
+    known = [i for i in range(len(SCORE)) if SCORE[i].isfinite()]
+    got = credit.group(SCORE, GROUP, centre, scale)
+    assert got[5] == 0
+    for i in known:
+        mine = SCORE[[j for j in known if GROUP[j] == GROUP[i]]]
+        rest = SCORE[[j for j in known if GROUP[j] == GROUP[i] and j != i]]
+        means = {"group": mine.mean(), "others": rest.mean() if len(rest) else SCORE[i], "batch": SCORE[known].mean()}
+        spreads = {"group": mine.std() if len(rest) else torch.zeros(()), "batch": SCORE[known].std()}
+        expected = SCORE[i] - means.get(centre, 0.0)
+        if scale != "none":
+            expected = expected / (spreads[scale] + 1e-6)
+        torch.testing.assert_close(got[i], expected)
+    # neither the unit of scores nor, where there is a centre, their zero matters
+    if scale != "none":
+        other = credit.group(3e3 * SCORE + (0 if centre == "none" else 7e3), GROUP, centre, scale)
+        torch.testing.assert_close(other, got, rtol=1e-5, atol=1e-5)
+
+
+def test_group_refuses_what_makes_no_advantage() -> None:
+    for words in (("mean", "group"), ("group", "std"), *MIXED):
+        with pytest.raises(ValueError, match="centre and a scale"):
+            credit.group(SCORE, GROUP, *words)
+
+
+def test_group_by_the_spread_of_the_batch_does_not_blow_up_a_nearly_solved_prompt() -> None:
+    """One answer in a group differs by a hundredth: by the group's spread it counts like any other."""
+    group = torch.arange(4).repeat_interleave(4)
+    score = torch.tensor([1.0] * 7 + [0.99] + [0.0] * 4 + [1.0, 0, 1, 0])
+    assert credit.group(score, group)[7] < -1.4
+    got = credit.group(score, group, scale="batch")
+    assert -0.02 < got[7] < 0
+    assert (got[8:12] == 0).all(), "a group that agrees teaches nothing"
+    assert abs(float(got[12])) > 0.9
 
 
 def test_group_where_all_score_alike_or_none_has_a_verdict() -> None:
     group = torch.zeros(4, dtype=torch.int64)
     assert (credit.group(torch.full((4,), 3.0), group) == 0).all()
     assert (credit.group(torch.full((4,), torch.nan), group) == 0).all()
-    assert (credit.group(torch.full((4,), torch.nan), group, leave_one_out=True) == 0).all()
+    assert (credit.group(torch.full((4,), torch.nan), group, "others", "none") == 0).all()
 
 
 def test_standardise_counts_only_what_the_mask_holds() -> None:
@@ -182,3 +224,39 @@ def test_similarity_in_closed_form() -> None:
     torch.testing.assert_close(credit.similarity(here, there, 0.1), expected)
     torch.testing.assert_close(credit.similarity(there, here, 0.1), expected)
     torch.testing.assert_close(credit.similarity(here, there, 0.2), expected.sqrt())
+
+
+def test_covariance_is_that_of_numpy_and_each_part_is_the_steps_own() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logp, advantage = torch.randn(2, 5, 7, dtype=torch.float64, generator=generator)
+    mask = torch.rand(5, 7, generator=generator) < 0.6
+    got = credit.covariance(logp, advantage, mask)
+    assert (got[~mask] == 0).all()
+    expected = np.cov(logp[mask].numpy(), advantage[mask].numpy(), bias=True)[0, 1]
+    assert math.isclose(float(got[mask].mean()), expected, rel_tol=1e-12)
+    one = (logp[mask][3] - logp[mask].mean()) * (advantage[mask][3] - advantage[mask].mean())
+    torch.testing.assert_close(got[mask][3], one)
+
+
+def test_covariance_foretells_how_the_entropy_changes() -> None:
+    """2505.22617, theorem 1: a step of natural policy gradient changes a softmax's entropy by -rate Cov(log pi, A)."""
+    generator = torch.Generator().manual_seed(1)
+    logits, advantage = torch.randn(2, 20, dtype=torch.float64, generator=generator)
+
+    def entropy(z: torch.Tensor) -> torch.Tensor:
+        return -(z.softmax(-1) * z.log_softmax(-1)).sum()
+
+    actions = torch.multinomial(logits.softmax(-1), 400_000, replacement=True, generator=generator)[None]
+    logp = logits.log_softmax(-1)
+    parts = credit.covariance(logp[actions], advantage[actions], torch.ones_like(actions, dtype=torch.bool))
+    for rate in (1e-3, -1e-3):
+        change = entropy(logits + rate * advantage) - entropy(logits)
+        torch.testing.assert_close(change, -rate * parts.mean(), rtol=0.03, atol=0)
+
+
+def test_highest_agrees_with_sorting() -> None:
+    value = torch.tensor([[3.0, 1.0, 2.0], [2.0, 9.0, -4.0]])
+    mask = torch.tensor([[True, True, True], [True, False, True]])
+    for count, expected in ((0, []), (1, [0]), (2, [0, 2]), (3, [0, 2, 3]), (9, [0, 1, 2, 3, 5])):
+        for given in (count, torch.tensor(count)):
+            assert credit.highest(value, mask, given).flatten().nonzero()[:, 0].tolist() == expected

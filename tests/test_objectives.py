@@ -31,6 +31,61 @@ def test_clipped_gradient_vanishes_only_where_the_ratio_went_too_far_in_the_good
     torch.testing.assert_close(gradient, torch.tensor([0.0, math.exp(0.5), -math.exp(-0.5), 0.0, -2.0]))
 
 
+def test_weighted_is_clipped_without_bounds() -> None:
+    logp, behaviour, advantage = torch.randn(3, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = objectives.clipped(logp, behaviour, advantage, math.inf)
+    torch.testing.assert_close(objectives.weighted(logp, behaviour, advantage), expected)
+
+
+def test_moved_is_the_distance_and_rounding_has_no_slope() -> None:
+    logp = torch.tensor([-1.0, 0.5, 0.0, 4e-6, -9e-6], dtype=torch.float64, requires_grad=True)
+    found = objectives.moved(logp, torch.zeros(5, dtype=torch.float64))
+    assert (found - logp.abs()).abs().max() < 1.1e-5
+    (slope,) = torch.autograd.grad(found.sum(), logp)
+    assert slope.tolist() == [-1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("tau", "tau_negative"), [(1.0, 1.05), (3.0, 0.5)])
+def test_gated_gradient_is_the_policy_gradient_times_a_gate(tau: float, tau_negative: float) -> None:
+    """2511.20347, eq. 7: w r A d log pi, w = sech^2(t (r - 1) / 2), by autograd through the gate."""
+    generator = torch.Generator().manual_seed(0)
+    logp = (0.5 * torch.randn(200, dtype=torch.float64, generator=generator)).requires_grad_()
+    advantage = torch.randn(200, dtype=torch.float64, generator=generator)
+    loss = objectives.gated(logp, torch.zeros(200, dtype=torch.float64), advantage, tau, tau_negative)
+    (found,) = torch.autograd.grad(loss.sum(), logp)
+    ratio = logp.detach().exp()
+    t = torch.where(advantage > 0, torch.full_like(ratio, tau), torch.full_like(ratio, tau_negative))
+    gate = 1 / torch.cosh(t * (ratio - 1) / 2).square()
+    torch.testing.assert_close(found, -gate * ratio * advantage, rtol=1e-10, atol=1e-12)
+    assert (found != 0).all(), "no token loses its signal"
+    assert (gate < 1).all(), "and each is held back, whichever way it went"
+
+
+def test_gated_starts_as_the_policy_gradient_and_its_pull_is_bounded() -> None:
+    logp = torch.zeros(4, requires_grad=True)
+    advantage = torch.tensor([1.0, -1.0, 0.0, 2.5])
+    for tau in (0.5, 1.0, 4.0):
+        (found,) = torch.autograd.grad(objectives.gated(logp, torch.zeros(4), advantage, tau, 2 * tau).sum(), logp)
+        torch.testing.assert_close(found, -advantage)  # whatever the temperatures
+    far = torch.linspace(-3, 4, 7001, dtype=torch.float64, requires_grad=True)
+    loss = objectives.gated(far, torch.zeros_like(far), torch.ones_like(far), 1.0, 1.0)
+    (found,) = torch.autograd.grad(loss.sum(), far)
+    pull, at = (-found).max(0)
+    assert abs(float(pull) - 1.57) < 0.005
+    assert abs(float(far.detach()[at].exp()) - 2.06) < 0.01
+
+
+def test_gates_of_an_answers_tokens_average_to_the_gate_of_the_answer() -> None:
+    """2511.20347, section 4: they differ by at most (t^2 / 4) Var(log r), where steps are small."""
+    generator = torch.Generator().manual_seed(2)
+    for tau in (1.0, 1.05, 3.0):
+        for _ in range(50):
+            log_ratio = 0.1 * torch.randn(40, dtype=torch.float64, generator=generator)
+            whole = 1 / torch.cosh(tau / 2 * log_ratio.mean()).square()
+            tokens = (1 / torch.cosh(tau / 2 * log_ratio).square()).mean()
+            assert (tokens - whole).abs() <= tau**2 / 4 * log_ratio.var(unbiased=False)
+
+
 @pytest.mark.parametrize("mode", ["token", "sequence"])
 def test_reduce_gradient_does_not_depend_on_the_split(mode: str) -> None:
     torch.manual_seed(0)

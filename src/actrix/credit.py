@@ -87,24 +87,32 @@ def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, 
     return found
 
 
-def group(score: Tensor, group: Tensor, normalise: bool = True, leave_one_out: bool = False) -> Tensor:
-    """Advantage of each answer within its prompt's group: [B] -> [B]. NaN scores (no verdict) get 0 and are
-    left out of the baseline. Group numbers are below B. Differentiable in the scores.
+def group(score: Tensor, group: Tensor, centre: str = "group", scale: str = "group") -> Tensor:
+    """Advantage of each answer against others: [B] -> [B]. NaN scores (no verdict) get 0 and are left out of every
+    statistic. Group numbers are below B. Differentiable in the scores.
 
-    (s - mean) / (std + 1e-6) as in GRPO (2402.03300) eq. 1-3; without `normalise`, s - mean (2503.20783);
-    `leave_one_out` takes the mean of the others (RLOO, 2402.14740).
+    (s - centre) / (scale + 1e-6). `centre`: the mean of the answers to its prompt ("group"), of the others of them
+    ("others": RLOO, 2402.14740; 0 comes of a lone answer), of all answers ("batch"), or nothing ("none"). `scale`: the
+    standard deviation of the scores of its prompt ("group": with the same centre GRPO, 2402.03300 eq. 1-3), of all
+    scores as they are ("batch": Lite PPO, 2508.08221), or nothing ("none": 2503.20783). The spread of a prompt goes
+    with its own mean only: where its answers agree, any other difference over it would be without bound.
     """
     known = score.isfinite()
-    s = torch.where(known, score, torch.zeros_like(score))
-    count = group_sum(known.to(s.dtype), group)
-    total = group_sum(s, group)
-    if leave_one_out:
-        baseline = (total - s) / (count - 1).clamp(min=1)
-        return torch.where(known & (count > 1), s - baseline, torch.zeros_like(s))
-    centred = torch.where(known, s - total / count.clamp(min=1), torch.zeros_like(s))
-    if not normalise:
+    s, one = torch.where(known, score, torch.zeros_like(score)), known.to(score.dtype)
+    count, total = group_sum(one, group), group_sum(s, group)
+    mean, overall = total / count.clamp(min=1), s.sum() / one.sum().clamp(min=1)
+    others = torch.where(count > 1, (total - s) / (count - 1).clamp(min=1), s)
+    centres = {"group": mean, "others": others, "batch": overall, "none": torch.zeros_like(s)}
+    scales = ("group", "batch", "none") if centre in ("group", "others") else ("batch", "none")
+    if centre not in centres or scale not in scales:
+        raise ValueError(f"{centre!r} and {scale!r} are not a centre and a scale of advantages")
+    centred = torch.where(known, s - centres[centre], torch.zeros_like(s))
+    if scale == "none":
         return centred
-    variance = group_sum(centred.square(), group) / (count - 1).clamp(min=1)
+    if scale == "group":
+        variance = group_sum((one * (s - mean)).square(), group) / (count - 1).clamp(min=1)
+    else:
+        variance = (one * (s - overall)).square().sum() / (one.sum() - 1).clamp(min=1)
     return centred / (variance.sqrt() + 1e-6)
 
 
@@ -120,3 +128,23 @@ def standardise(advantage: Tensor, mask: Tensor | None = None) -> Tensor:
     mean = (advantage * m).sum() / count
     variance = ((advantage - mean).square() * m).sum() / (count - 1)
     return (advantage - mean) / (variance.sqrt() + 1e-8)
+
+
+def covariance(logp: Tensor, advantage: Tensor, mask: Tensor) -> Tensor:
+    """Each step's part in the covariance of log-probability and advantage, times the number of steps: [B, T] -> [B, T].
+
+    (log pi - mean log pi) (A - mean A), means over the steps that count; 0 elsewhere. Where its mean is positive, a
+    step of policy gradient lowers the entropy. Source: Cui et al. 2025 (2505.22617), eq. 9.
+    """
+    m = mask.to(logp.dtype)
+    count = m.sum().clamp(min=1)
+    return (logp - (logp * m).sum() / count) * (advantage - (advantage * m).sum() / count) * m
+
+
+def highest(value: Tensor, mask: Tensor, count: Tensor | int) -> Tensor:
+    """Which are the `count` largest values among those that the mask holds (all of them, where there are fewer): bool,
+    any shape. Of equal values the earlier comes first."""
+    flat = torch.where(mask, value, torch.full_like(value, -torch.inf)).flatten()
+    place = flat.argsort(descending=True, stable=True)
+    rank = torch.empty_like(place).scatter_(0, place, torch.arange(len(flat), device=flat.device))
+    return (rank < count).view_as(mask) & mask

@@ -30,7 +30,7 @@ SMALL = {"model": "micro", "lessons": 1, "batch": 6, "prompts": 4, "group": 4, "
          "warm_batch": 4, "kl": 0.05, "inner": 2, "critic_steps": 3, "actor_steps": 1,
          "critic_warmup": 0, "pool": 24, "stage_one": 2}  # fmt: skip
 ALONG = {"obs", "action", "tokens", "action_mask", "logp_behaviour", "reward", "terminated", "truncated", "advantage",
-         "target", "segment", "fresh"}  # fields whose last dimension is the position in the row  # fmt: skip
+         "target", "segment", "fresh", "chosen"}  # fields whose last dimension is the position in the row  # fmt: skip
 
 
 def start(slug: str, folder: Path | None = None, steps: int = 4, **settings: Any) -> Trainer:

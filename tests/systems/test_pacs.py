@@ -43,7 +43,7 @@ def test_the_first_gradient_is_rloo_on_the_label_less_a_half() -> None:
     assert steps.group is not None
     weight = torch.tensor([2.0, 2 / 3, 2 / 3, 2 / 3, 2 / 3, 2 / 3, 2.0, 2 / 3, 1, 1, 1, 1])  # sklearn's "balanced"
     reward = weight * (torch.tensor(labels) - 0.5)
-    expected = gradient(learner, -(credit.group(reward, steps.group, leave_one_out=True) * logp).mean())
+    expected = gradient(learner, -(credit.group(reward, steps.group, "others", "none") * logp).mean())
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
 

@@ -71,7 +71,32 @@ def mirrored(
     the step's state, the policy that minimises the mean over actions of the behaviour is proportional to
     behaviour exp(step_size A). Source: Tomar et al. 2020 (2005.09814), eq. 6 and 9.
     """
-    return divergence / step_size - (logp - logp_behaviour).exp() * advantage
+    return divergence / step_size + weighted(logp, logp_behaviour, advantage)
+
+
+def weighted(logp: Tensor, logp_behaviour: Tensor, advantage: Tensor) -> Tensor:
+    """-r A per step with r = exp(logp - logp_behaviour), to be minimised: importance weighting without a bound."""
+    return -(logp - logp_behaviour).exp() * advantage
+
+
+def moved(logp: Tensor, logp_behaviour: Tensor, rounding: float = 1e-5) -> Tensor:
+    """How far a log-probability has gone, in nats: |logp - logp_behaviour| less `rounding`, or 0. Any shape.
+
+    Samplers and learners round differently: without the tolerance the slope at a policy that has not moved at all
+    would be +1 or -1 by chance.
+    """
+    return F.softshrink(logp - logp_behaviour, rounding).abs()
+
+
+def gated(logp: Tensor, logp_behaviour: Tensor, advantage: Tensor, tau: float, tau_negative: float) -> Tensor:
+    """SAPO's soft surrogate per step, to be minimised: [B, T] -> [B, T].
+
+    -(4 / t) sigmoid(t (r - 1)) A with r = exp(logp - logp_behaviour); t is `tau` where A > 0, else `tau_negative`.
+    Its gradient is that of -r A times sech^2(t (r - 1) / 2): 1 at r = 1, less on both sides of it, never 0.
+    Source: Gao et al. 2025 (2511.20347), eq. 5 to 8.
+    """
+    t = tau_negative + (tau - tau_negative) * (advantage > 0).to(advantage.dtype)
+    return -4 / t * torch.sigmoid(t * ((logp - logp_behaviour).exp() - 1)) * advantage
 
 
 def clipped_value(

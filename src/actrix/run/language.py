@@ -212,7 +212,8 @@ class PromptFeed(LanguageFeed):
     def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
         assert isinstance(learner, LanguageLearner)
         steps, report = self.collect(learner)
-        steps = learner.prepare(steps)
+        with torch_stream(self.seed, "prepare", self.progress.steps):
+            steps = learner.prepare(steps)
         self.progress.traces += report(steps)
         self.progress.steps += 1
         yield from self.passes(steps)

@@ -35,6 +35,13 @@ class Answers(Sampled, before="temperature"):
     rate: float = 2e-4  # Adam learning rate
 
 
+class Clipped(Answers, before="temperature"):
+    """And a bound on how far a token's probability may go in a round (`objectives.clipped`)."""
+
+    clip: float = 0.2  # how far below 1 the ratio may count
+    clip_high: float = 0.28  # how far above 1
+
+
 class Comparisons(WarmStart, before="rate"):
     """Pairs of completions that are compared (`PairFeed`, `PreferenceLearner`)."""
 

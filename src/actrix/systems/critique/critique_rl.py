@@ -140,7 +140,7 @@ class CritiqueRL(CritiqueLearner):
         anchor = self.reference.copy.log_prob(steps.obs, steps.length, self.config.temperature)
         drift = self.config.kl * (steps.logp_behaviour - anchor) * mask
         ahead = drift.flip(1).cumsum(1).flip(1)
-        advantage = credit.group(steps.reward.sum(1), steps.group, leave_one_out=True)[:, None] - ahead
+        advantage = credit.group(steps.reward.sum(1), steps.group, "others", "none")[:, None] - ahead
         return replace(steps, advantage=credit.standardise(advantage, mask) * mask)
 
     def objective(self, steps: Steps) -> Losses:

@@ -16,22 +16,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from actrix import credit
 from actrix.data.batches import Steps
 from actrix.nets.targets import tracked
-from actrix.objectives import clipped, kl_estimate, reduce
-from actrix.optim import Adam
+from actrix.objectives import clipped, kl_estimate
 from actrix.registry import system
-from actrix.run.language import LanguageLearner, PromptFeed
-from actrix.run.learner import Losses
-from actrix.run.settings import Answers
+from actrix.run.answers import AnswersLearner
+from actrix.run.settings import Clipped
 from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
-class Config(Answers):
-    clip: float = 0.2  # how far below 1 the ratio may count
-    clip_high: float = 0.28  # how far above 1
+class Config(Clipped):
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
     entropy: float = 0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage: keeps exploring
     normalise: bool = True  # divide advantages by the group's standard deviation
@@ -39,33 +37,29 @@ class Config(Answers):
 
 
 @system("grpo", family="language", paper="2402.03300", acts=("tokens",))
-class GRPO(LanguageLearner):
-    feed = PromptFeed
-
+class GRPO(AnswersLearner):
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
         self.reference = tracked(self.actor, 1.0) if config.kl else None
-        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
+
+    def worth(self, steps: Steps) -> Tensor:
+        assert steps.group is not None
+        return credit.group(steps.reward.sum(1), steps.group, scale="group" if self.config.normalise else "none")
 
     def prepare(self, steps: Steps) -> Steps:
-        score = steps.reward.sum(1)
-        assert steps.group is not None
-        advantage = credit.group(score, steps.group, self.config.normalise)
-        per_token = advantage[:, None].expand_as(steps.reward)
-        if self.config.entropy:
-            mask = steps.action_mask
-            surprise = -steps.logp_behaviour
-            per_token = per_token + self.config.entropy * (surprise - surprise[mask].mean()) * mask
-        return replace(steps, advantage=per_token)
+        steps = super().prepare(steps)
+        if not self.config.entropy:
+            return steps
+        assert steps.advantage is not None
+        mask, surprise = steps.action_mask, -steps.logp_behaviour
+        bonus = self.config.entropy * (surprise - surprise[mask].mean()) * mask
+        return replace(steps, advantage=steps.advantage + bonus)
 
-    def objective(self, steps: Steps) -> Losses:
+    def per_token(self, steps: Steps, logp: Tensor) -> Tensor:
         assert steps.advantage is not None
         config = self.config
-        logp = self.log_prob(steps)
-        per_step = clipped(logp, steps.logp_behaviour, steps.advantage, config.clip, config.clip_high)
-        if self.reference is not None:
-            anchor = self.reference.copy.log_prob(steps.obs, steps.length, config.temperature)
-            per_step = per_step + config.kl * kl_estimate(logp, anchor)
-        denominator = steps.total if config.average == "token" else steps.rows
-        losses = Losses(actor=reduce(per_step, steps.action_mask, config.average, denominator))
-        return losses.note(entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean())
+        loss = clipped(logp, steps.logp_behaviour, steps.advantage, config.clip, config.clip_high)
+        if self.reference is None:
+            return loss
+        anchor = self.reference.copy.log_prob(steps.obs, steps.length, config.temperature)
+        return loss + config.kl * kl_estimate(logp, anchor)

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.errors import ActrixError
 from actrix.objectives import coupled, reduce
 from actrix.optim import Adam
 from actrix.registry import system
+from actrix.run.answers import choice
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
 from actrix.run.settings import Answers
@@ -46,8 +46,7 @@ class PACS(LanguageLearner):
 
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
-        if config.proxy not in ("ratio", "mean"):
-            raise ActrixError(f"--proxy is ratio or mean, not {config.proxy!r}", misuse=True)
+        choice(config, "proxy", "ratio", "mean")
         self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
     def objective(self, steps: Steps) -> Losses:
@@ -71,7 +70,7 @@ class PACS(LanguageLearner):
         if not self.config.leave_one_out:
             return proxy
         judged = torch.where(right(steps).isfinite(), proxy, torch.full_like(proxy, torch.nan))
-        return credit.group(judged, steps.group, leave_one_out=True)
+        return credit.group(judged, steps.group, "others", "none")
 
 
 def right(steps: Steps) -> Tensor:

@@ -14,18 +14,16 @@ estimator.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from actrix import credit
 from actrix.data.batches import Steps
 from actrix.nets.targets import tracked
 from actrix.objectives import policy_gradient, reduce
-from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.language import LanguageLearner, PromptFeed
-from actrix.run.learner import Losses
+from actrix.run.answers import AnswersLearner
 from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
@@ -37,29 +35,23 @@ class Config(Answers):
 
 
 @system("rloo", family="language", paper="2402.14740", acts=("tokens",))
-class RLOO(LanguageLearner):
-    feed = PromptFeed
-
+class RLOO(AnswersLearner):
     def __init__(self, spec: TokenSpec, config: Config) -> None:
         super().__init__(spec, config)
         self.reference = tracked(self.actor, 1.0) if config.kl else None
-        self.optimise(actor=(self.actor, Adam(config.rate, betas=(0.9, 0.99), clip_norm=1.0)))
 
-    @torch.no_grad()
-    def prepare(self, steps: Steps) -> Steps:
+    def worth(self, steps: Steps) -> Tensor:
         reward = steps.reward.sum(1)
         if self.reference is not None:
             anchor = self.reference.copy.log_prob(steps.obs, steps.length, self.config.temperature)
             reward = reward - self.config.kl * ((steps.logp_behaviour - anchor) * steps.action_mask).sum(1)
         assert steps.group is not None
-        advantage = credit.group(reward, steps.group, leave_one_out=True)
-        return replace(steps, advantage=advantage[:, None].expand_as(steps.reward))
+        return credit.group(reward, steps.group, "others", "none")
 
-    def objective(self, steps: Steps) -> Losses:
+    def per_token(self, steps: Steps, logp: Tensor) -> Tensor:
         assert steps.advantage is not None
-        logp = self.log_prob(steps)
-        # summed over an answer's tokens, averaged over answers
-        loss = reduce(policy_gradient(logp, steps.advantage), steps.action_mask, "token", steps.rows)
-        return Losses(actor=loss).note(
-            entropy=reduce(-logp.detach(), steps.action_mask), score=steps.reward.sum(1).nanmean()
-        )
+        return policy_gradient(logp, steps.advantage)
+
+    def averaged(self, per_token: Tensor, steps: Steps) -> Tensor:
+        """Summed over an answer's tokens, averaged over answers."""
+        return reduce(per_token, steps.action_mask, "token", steps.rows)
