@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 import torch
 from answers import answered, drifted, gradient
 
 from actrix.data.batches import counted
+from actrix.errors import ActrixError
 from actrix.objectives import clipped, reduce
 
 SCORES = [1.0, 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0]
@@ -53,3 +55,9 @@ def test_an_answer_that_went_far_keeps_some_of_its_signal() -> None:
     found = gradient(learner, learner.losses(done).groups["actor"])
     gate = 1 / math.cosh(0.5) ** 2
     torch.testing.assert_close(found, gate * plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
+
+
+def test_a_temperature_is_above_nothing() -> None:
+    for name in ("tau", "tau_negative"):
+        with pytest.raises(ActrixError, match="must be above 0"):
+            answered("sapo", SCORES, **{name: 0.0})

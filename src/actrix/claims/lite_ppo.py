@@ -13,7 +13,15 @@ claim = Claim(
     statement="Two tricks, advantages over the spread of the round and a mean over tokens, make PPO without a critic "
     "as good as GRPO and DAPO or better, above all where verdicts are skewed.",
     source="2508.08221, sections 4 and 5",
-    minutes=5,
+    minutes=4,
+    note="A model of 0.1 M parameters and countdown at its second level; after the warm start 63 % of 60 prompts were "
+    "never answered right in 16 tries (seed 1000), and none always. All arms end between 13.4 and 14.1 %, no further "
+    "apart than chance puts them with 1,600 answers each. The rules against GRPO, DAPO and the mean of the batch hold, "
+    "and say only that nothing is lost; the two points over the spread of the group are not there. Likely what the "
+    "group's spread blows up, the right form among malformed answers, is worth learning here. DAPO goes without "
+    "its filter of prompts. One rate serves all arms: GRPO did as well at 2e-4 as at 5e-4 on seed 1000. Two things "
+    "were not looked at: the mean over tokens, as answers are all about nine tokens long, and prompts that are nearly "
+    "always answered right, where the paper sees the danger.",
     checks=(
         Check(
             "skewed",

@@ -48,6 +48,14 @@ claim = Claim(
     statement="A smooth gate on each token's ratio in place of a clip keeps training stable longer, and ends higher.",
     source="2511.20347, section 5",
     minutes=6,
+    note="A model of 0.1 M parameters and countdown. The gate is a brake: with it 39 or 40 % of answers are right, "
+    "without it 33, at either rate. But it is a weaker one than GRPO's clip, which comes to 48 %: at temperature 1 a "
+    "wanted token that is twice as likely as it was still counts 0.79, where the clip has stopped it at 1.27, which "
+    "likely matters more in 32 steps on the same answers than in the paper's 4. Nothing collapsed in any arm, so that "
+    "the last check says nothing. Temperatures are the paper's. Rates were chosen on seed 1000 by training scores of "
+    "the last ten rounds, where SAPO was closer (45 against 47 %). Of the paper's baselines GSPO is not in the "
+    "library, and routing replay has no meaning here. Noise in stored log-probabilities, as between sampler and "
+    "learner of a large system, was not added.",
     checks=(
         Check(
             "accuracy",

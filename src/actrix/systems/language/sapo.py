@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from actrix.data.batches import Steps
+from actrix.errors import ActrixError
 from actrix.objectives import gated
 from actrix.registry import system
 from actrix.run.answers import AnswersLearner
 from actrix.run.settings import Answers
+from actrix.spec import TokenSpec
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Config(Answers):
 
 @system("sapo", family="language", paper="2511.20347", acts=("tokens",))
 class SAPO(AnswersLearner):
+    def __init__(self, spec: TokenSpec, config: Config) -> None:
+        super().__init__(spec, config)
+        if min(config.tau, config.tau_negative) <= 0:
+            raise ActrixError("--tau and --tau-negative must be above 0", "at 1e-3 the gate is open", misuse=True)
+
     def per_token(self, steps: Steps, logp: Tensor) -> Tensor:
         assert steps.advantage is not None
         return gated(logp, steps.logp_behaviour, steps.advantage, self.config.tau, self.config.tau_negative)
