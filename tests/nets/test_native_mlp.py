@@ -5,10 +5,10 @@ import torch
 
 from actrix.nets import linear, native_mlp
 from actrix.nets.mlp import MLP
-from actrix.nets.native import kernels
+from actrix.nets.native import operators
 from actrix.run.engine import compiled
 
-pytestmark = pytest.mark.skipif(kernels() is None, reason="no C compiler")
+pytestmark = pytest.mark.skipif(not operators(), reason="no C++ compiler")
 
 
 def parameters_of(net):
@@ -37,10 +37,9 @@ SHAPES = [
 @pytest.mark.parametrize("sizes", SHAPES)
 @pytest.mark.parametrize(("members", "apart"), [(None, False), (2, False), (3, False), (2, True)])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_values_and_gradients_are_those_of_plain_operations(sizes, members, apart, activation, threads, monkeypatch):
-    monkeypatch.setattr(native_mlp, "_WORTH_A_THREAD", 1)
+def test_values_and_gradients_are_those_of_plain_operations(sizes, members, apart, activation, threads):
     threads(2)
-    for rows in (8, 37, 300):
+    for rows in (8, 37, 300, 3_001):
         net = MLP(*sizes, activation, members=members)
         x = torch.randn(*([members] if apart else []), rows, sizes[0], requires_grad=True)
         parameters = parameters_of(net)
@@ -55,10 +54,9 @@ def test_values_and_gradients_are_those_of_plain_operations(sizes, members, apar
             agree(mine, theirs, 0.01 if activation == "relu" else 0.0)
 
 
-def test_numbers_do_not_depend_on_threads(threads, monkeypatch):
-    monkeypatch.setattr(native_mlp, "_WORTH_A_THREAD", 1)
+def test_numbers_do_not_depend_on_threads(threads):
     for members in (None, 2, 3):
-        net, x = MLP(23, (64, 48), 5, members=members), torch.randn(101, 23, requires_grad=True)
+        net, x = MLP(23, (64, 148), 5, members=members), torch.randn(301, 23, requires_grad=True)
         results = []
         for count in (1, 2):
             threads(count)
@@ -140,7 +138,7 @@ def test_parameters_may_move_and_be_replaced_between_calls():
     agree(net(x), native_mlp.plain(x, parameters_of(net), "relu").double())
 
 
-def test_where_the_kernels_do_not_serve(monkeypatch):
+def test_where_the_kernels_do_not_serve():
     net, x = MLP(5, (24,), 2), torch.randn(30, 5)
     weights = parameters_of(net)[:2]
     assert native_mlp.serves(x, weights, "relu")

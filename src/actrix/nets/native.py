@@ -1,4 +1,4 @@
-"""The C kernels of `kernels.c`, compiled once per machine where there is a C compiler; else None.
+"""The C kernels of `kernels.c`, and operators made of them, compiled once per machine where there are compilers.
 
 They are an option: every place that uses them has a PyTorch path beside it that computes the same up to
 rounding. `ACTRIX_NATIVE=0` switches them off. The compiled file is kept in the user's cache folder
@@ -14,13 +14,16 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-_SOURCES = [Path(__file__).with_name(f"{name}.c") for name in ("kernels", "decoding", "training", "perceptron")]
+_SOURCES = [  # the first has the others
+    Path(__file__).with_name(name) for name in ("kernels.c", "decoding.c", "training.c", "perceptron.c", "perceptron.h")
+]
 _FLAGS = (
     "-O3",
     "-march=native",
@@ -30,7 +33,7 @@ _FLAGS = (
     "-fno-signed-zeros",
     "-fPIC",
 )
-_SECONDS = 60  # for compiling; it takes about one
+_SECONDS = 120  # for compiling; it takes about two
 
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
@@ -71,21 +74,6 @@ class CForest(ctypes.Structure):
     ]
 
 
-class CPerceptron(ctypes.Structure):
-    """`struct perceptron` of perceptron.c."""
-
-    _fields_ = [
-        *((name, _SIZE) for name in ("members", "rows", "layers", "activation", "shared")),
-        *((name, _POINTER) for name in ("size", "weight", "bias", "unit")),
-    ]
-
-
-class CSlopes(ctypes.Structure):
-    """`struct slopes` of perceptron.c."""
-
-    _fields_ = [(name, _POINTER) for name in ("out", "in", "weight", "bias")]
-
-
 class Kernels:
     """The compiled functions, see the sources. Tensors must be dense, fp32 or int64, on the CPU."""
 
@@ -109,13 +97,6 @@ class Kernels:
         self.attention_room.argtypes, self.attention_room.restype = [forest], _SIZE
         library.lanes.restype = _SIZE
         self.lanes: int = library.lanes()  # floats in a vector
-        perceptron = ctypes.POINTER(CPerceptron)
-        self.perceptron, self.perceptron_back = library.perceptron, library.perceptron_back
-        self.perceptron_room = library.perceptron_room  # floats of work
-        self.perceptron_room.argtypes, self.perceptron_room.restype = [perceptron, _SIZE, _SIZE], _SIZE
-        self.perceptron.argtypes, self.perceptron.restype = [perceptron, _POINTER, _SIZE], None
-        self.perceptron_back.argtypes = [perceptron, ctypes.POINTER(CSlopes), _POINTER, _SIZE]
-        self.perceptron_back.restype = None
 
     def draw(self, logits_BV: Tensor, uniform_B: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
         """Draws from softmax(logits * sharpness) by inversion: ids [B] and their log-probabilities [B]."""
@@ -129,34 +110,69 @@ class Kernels:
 @cache
 def kernels() -> Kernels | None:
     """The kernels, or None: switched off, no compiler, or it failed."""
+    library = _library()
+    try:
+        return None if library is None else Kernels(ctypes.CDLL(str(library)))
+    except (OSError, AttributeError):
+        return None
+
+
+@cache
+def operators() -> bool:
+    """Whether `operators.cpp` is there too, and its operators are registered; it takes a C++ compiler."""
+    library, compiler = _library(), shutil.which("g++") or shutil.which("clang++")
+    if kernels() is None or library is None or compiler is None:
+        return False
+    parts = Path(__file__).with_name("operators.cpp"), Path(__file__).with_name("perceptron.h")
+    home = Path(torch.__file__).parent
+    flags = ["-std=c++20", "-O2", "-shared", "-fPIC", f"-I{home}/include", f"-L{home}/lib", str(library), "-ltorch_cpu"]
+
+    def commands(made: Path) -> list[list[str]]:
+        return [[compiler, str(parts[0]), *flags, "-o", str(made)]]
+
+    try:
+        torch.ops.load_library(str(_built("operators", compiler, parts, (*flags, torch.__version__), commands)))
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+@cache
+def _library() -> Path | None:
+    """The kernels, compiled; None if that cannot be."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if os.environ.get("ACTRIX_NATIVE", "1") == "0" or compiler is None or os.name != "posix":
         return None
+    # threads are those of the OpenMP that torch runs on, so that the two do not wait for each other
+    threads = ["-fopenmp"] if hasattr(ctypes.CDLL(None), "GOMP_parallel") and "clang" not in compiler else []
+
+    def commands(made: Path) -> list[list[str]]:
+        parts = str(made.with_suffix(".o"))
+        return [
+            [compiler, *_FLAGS, *threads, "-c", str(_SOURCES[0]), "-o", parts],
+            [compiler, "-shared", parts, "-o", str(made), "-lm"],  # OpenMP is not linked: it is here already
+        ]
+
     try:
-        return Kernels(ctypes.CDLL(str(_compiled(compiler))))
-    except (OSError, AttributeError, subprocess.SubprocessError):
+        return _built("kernels", compiler, _SOURCES, (*_FLAGS, *threads, _processor()), commands)
+    except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _compiled(compiler: str) -> Path:
-    """The path of the library, compiled now unless a former run has."""
+def _built(
+    name: str, compiler: str, sources: Iterable[Path], flags: Iterable[str], commands: Callable[[Path], list[list[str]]]
+) -> Path:
+    """The path of a library, made now by the commands unless a former run has."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    # threads are those of the OpenMP that torch runs on, so that the two do not wait for each other
-    shared = hasattr(ctypes.CDLL(None), "GOMP_parallel") and b"clang" not in version
-    flags = [*_FLAGS, "-fopenmp"] if shared else list(_FLAGS)
-    told = (*(source.read_bytes() for source in _SOURCES), " ".join(flags).encode(), version, _processor().encode())
-    name = hashlib.blake2b(b"\0".join(told), digest_size=12).hexdigest()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "actrix"
-    target = folder / f"kernels-{name}.so"
+    told = (*(source.read_bytes() for source in sources), *(flag.encode() for flag in flags), version)
+    key = hashlib.blake2b(b"\0".join(told), digest_size=12).hexdigest()
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actrix"
+    target = folder / f"{name}-{key}.so"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:  # written aside, then renamed
-            made, parts = Path(work) / "kernels.so", Path(work) / "kernels.o"
-            for command in (
-                [compiler, *flags, "-c", str(_SOURCES[0]), "-o", str(parts)],
-                [compiler, "-shared", str(parts), "-o", str(made), "-lm"],  # OpenMP is torch's own, already here
-            ):
+            made = Path(work) / target.name
+            for command in commands(made):
                 subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
             made.replace(target)
     return target

@@ -1,24 +1,10 @@
-/* Multilayer perceptrons, forward and backward, for fp32 on a CPU. See native_mlp.py. Helpers and conventions are those
+/* Multilayer perceptrons, forward and backward, for fp32 on a CPU. See perceptron.h and native_mlp.py. Helpers and conventions are those
  * of decoding.c and training.c. Threads share rows going forward; going back they share rows for the gradients of units
  * and columns for those of weights, so that no number depends on how many threads there are. */
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-
-enum activation { NONE, RECTIFIER, HYPERBOLIC };
-
-struct perceptron {
-    int64_t members, rows, layers, activation;
-    int64_t shared;                           /* whether the members have one input [rows, size[0]] */
-    const int64_t *size;                      /* [layers + 1] */
-    const float *const *weight, *const *bias; /* of each layer: [members, in, out], [members, out] */
-    float *const *unit;                       /* input, hidden layers, output: [members, rows, size]; hidden: or null */
-};
-
-struct slopes {                  /* of the output, dense; and room for those of the input, weights and biases, or null */
-    const float *out;
-    float *in, *const *weight, *const *bias;
-};
+#include "perceptron.h"
 
 enum { BLOCK = 128, DEPTH = 256 }; /* rows that go through the layers together; rows that are summed together */
 
