@@ -9,7 +9,7 @@ import pytest
 
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
-from actrix.claims.worlds import KeyDoor, Layers, soft_optimal, two_modes
+from actrix.claims.worlds import Crawler, Crawlers, KeyDoor, Layers, soft_optimal, two_modes
 
 
 def test_soft_optimum_by_enumerating_paths() -> None:
@@ -92,3 +92,43 @@ def test_bias_is_relative_and_signed(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = (np.array([-1.0, -3.0]), np.array([-2.0, -6.0]))
     monkeypatch.setattr("actrix.claims.measures.judged_states", lambda run: pairs)
     assert value_bias(None) == pytest.approx(0.5)  # type: ignore[arg-type]
+
+
+def test_a_crawler_moves_by_what_its_feet_push() -> None:
+    """Feet that take turns move it by nearly 1 a step; feet that stay down end at the rear, for one range in all."""
+    env, turns = Crawler(), []
+    for lifts in (True, False):
+        seen, _ = env.reset(seed=3)
+        start, total, phase = seen[:2].copy(), 0.0, 0
+        for step in range(60):
+            if (
+                lifts
+            ):  # the foot that is down is pulled back, the other one brought forward, until the first is at the rear
+                if step and seen[phase] <= -1.0:
+                    phase = 1 - phase
+                swing = [1.0, 1.0]
+                swing[phase] = -1.0
+                seen, reward, ended, cut, info = env.step(np.array([*swing, 1.0 - 2 * phase, 2 * phase - 1.0]))
+            else:
+                seen, reward, ended, cut, info = env.step(np.array([-1.0, -1.0, 1.0, 1.0]))
+            total += reward
+            assert (ended, cut) == (False, step == 59)
+        turns.append(total)
+        if not lifts:
+            assert total == pytest.approx((start + 1).mean() / Crawlers.swing, abs=1e-5)
+            np.testing.assert_array_equal(info["descriptor"], 1.0)
+        else:
+            assert info["descriptor"].sum() == pytest.approx(1.0, abs=1e-6)
+    assert turns[0] > 50
+
+
+def test_many_crawlers_do_what_each_does_alone() -> None:
+    many, alone = Crawlers(3), Crawler()
+    draw = np.random.default_rng(0)
+    actions = draw.uniform(-1.2, 1.2, (60, 3, 4))
+    seen, _ = many.reset(seed=[5, 6, 7])
+    rows = [(seen, *many.step(a)[1:]) for a in actions]
+    assert alone.reset(seed=6)[0].tolist() == seen[1].tolist()
+    for a, (_, reward, _, cut, infos) in zip(actions, rows):
+        _, mine, _, over, info = alone.step(a[1])
+        assert (mine, over, info["descriptor"].tolist()) == (reward[1], cut[1], infos["descriptor"][1].tolist())

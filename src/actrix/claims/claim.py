@@ -53,6 +53,7 @@ from actrix.claims.record import FOLDER, configuration, is_stale, names, result_
 from actrix.errors import ActrixError, unknown
 
 if TYPE_CHECKING:
+    from actrix.run.learner import Learner
     from actrix.run.trainer import Trainer
 
 Role = Literal["method", "baseline", "ablation", "control"]
@@ -125,10 +126,15 @@ class Training:
 
     trainer: Trainer
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
-    scores: dict[int, float] = field(default_factory=dict)  # mean of every evaluation, by step
+    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)  # all of them, by step
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
     figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
     episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step at its end, return, length), training
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """The mean of every evaluation, by step."""
+        return {step: float(found["mean"]) for step, found in self.evaluations.items()}
 
 
 Measure = Callable[[Training], float]
@@ -136,11 +142,16 @@ Measure = Callable[[Training], float]
 
 @dataclass(frozen=True)
 class Trained:
-    """An arm that trains `system` from scratch and measures the result. Equal ones are run once per seed."""
+    """An arm that trains `system` from scratch and measures the result. Equal ones are run once per seed.
+
+    `variant` is a learner in place of the system's own: an ablation or a baseline that differs in a few lines, and is
+    wanted nowhere else.
+    """
 
     system: str
     settings: tuple[tuple[str, Any], ...]
     measure: Measure | None = None
+    variant: type[Learner] | None = None
 
     @property
     def steps(self) -> int:
@@ -161,7 +172,7 @@ class Trained:
         chosen = {**plain, **dict(self.settings), "seed": seed}
         options = RunOptions(**{k: v for k, v in chosen.items() if k in of_run})
         config = entry.config(**{k: v for k, v in self.settings if k in of_config})
-        trainer = Trainer.start(self.system, options, config)
+        trainer = Trainer.start(self.system, options, config, variant=self.variant)
         run = Training(trainer, {})
         try:
             with SHARED.sharing():  # arms that begin with the same warm start make it once
@@ -171,8 +182,7 @@ class Trained:
                         run.figures.append({name: float(value) for name, value in report.figures.items()})
                     run.episodes += report.episodes
                     if report.evaluation:
-                        run.evaluation = report.evaluation
-                        run.scores[report.step] = float(report.evaluation["mean"])
+                        run.evaluations[report.step] = run.evaluation = report.evaluation
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()
@@ -206,14 +216,19 @@ def _figures(run: Trained, measure: Callable[[Training], Mapping[str, float]], s
     return found
 
 
-def trained(system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> Trained:
+def trained(
+    system: str,
+    *settings: Mapping[str, Any],
+    measure: Measure | None = None,
+    variant: type[Learner] | None = None,
+) -> Trained:
     """Train `system` and measure it: by default the mean of its final evaluation.
 
     `settings` are run options (env, task, steps, eval_episodes ...) and fields of the system's Config, as in
-    `actrix.train`; later mappings win. `measure` takes the finished `Training`.
+    `actrix.train`; later mappings win. `measure` takes the finished `Training`; `variant`: see `Trained`.
     """
     merged = {name: value for mapping in settings for name, value in mapping.items()}
-    return Trained(system, tuple(sorted(merged.items())), measure)
+    return Trained(system, tuple(sorted(merged.items())), measure, variant)
 
 
 # --- finding claims ---------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 game:rps             three answers, each preferred to the next by 0.9 to 0.1
 game:ladder-3        each answer is always preferred to all that come after it
 game:random-50-7     50 answers with random preferences, seed 7: each P(a > b) uniform in [0, 1], P(b > a) its rest
+game:scores-50-7     50 answers with hidden scores, seed 7: Gaussian, P(a > b) a sigmoid of the difference (Bradley and
+                     Terry); `scores_of` gives them
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ from actrix.rng import numpy_stream
 _LETTERS = 0x4E00  # code point of the first answer: enough letters follow it
 
 
+def scores_of(n: int, seed: int) -> np.ndarray:
+    """The hidden scores [n] of the answers of `game:scores-n-seed`."""
+    return numpy_stream(seed, "game/scores", n).normal(size=n)
+
+
 def matrix_of(name: str) -> np.ndarray:
     """P(row > column) [n, n] of a game's name."""
     if name == "rps":
@@ -34,9 +41,16 @@ def matrix_of(name: str) -> np.ndarray:
             above = np.triu(numpy_stream(int(words[2]), "game", n).random((n, n)) - 0.5, 1)
             chance: np.ndarray = 0.5 + above - above.T
             return chance
+    if len(words) == 3 and words[0] == "scores" and words[1].isdecimal() and words[2].isdecimal():
+        n = int(words[1])
+        if 2 <= n <= 5_000:
+            score = scores_of(n, int(words[2]))
+            above = np.triu(0.5 * np.tanh(0.5 * (score[:, None] - score)), 1)  # sigmoid less a half, exactly odd
+            chance = 0.5 + above - above.T
+            return chance
     raise ActrixError(
         f"there is no game {name!r}",
-        "games are rps, ladder-SIZE and random-SIZE-SEED, with 2 to 5000 answers",
+        "games are rps, ladder-SIZE, random-SIZE-SEED and scores-SIZE-SEED, with 2 to 5000 answers",
         misuse=True,
     )
 

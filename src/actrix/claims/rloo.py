@@ -1,0 +1,66 @@
+"""The claim of RLOO: plain policy gradients on whole answers, each against the others to its prompt, are enough."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from actrix.claims.answers import SUMS, right
+from actrix.claims.claim import Arm, Check, Claim, trained
+from actrix.data.batches import Steps
+from actrix.systems.language.rloo import RLOO
+
+TASK = {**SUMS, "steps": 80, "prompts": 64, "group": 4}
+RATE, PPO = {"rate": 5e-4}, {"minibatches": 4, "rate": 2e-4}
+
+
+class Raft(RLOO):
+    """Supervised learning on the best answer of each group (the first of equals)."""
+
+    def prepare(self, steps: Steps) -> Steps:
+        assert steps.group is not None
+        score, order = steps.reward.sum(1), torch.arange(len(steps))
+        top = torch.full_like(score, -torch.inf).scatter_reduce(0, steps.group, score, "amax")[steps.group]
+        chosen = torch.where(score == top, order, len(order))
+        first = torch.full_like(order, len(order)).scatter_reduce(0, steps.group, chosen, "amin")[steps.group]
+        return weighed(steps, (order == first).to(score.dtype))
+
+
+class Average(RLOO):
+    """REINFORCE with one baseline for all prompts: the mean of the round."""
+
+    def prepare(self, steps: Steps) -> Steps:
+        score = steps.reward.sum(1)
+        return weighed(steps, score - score.mean())
+
+
+def weighed(steps: Steps, advantage: Tensor) -> Steps:
+    """Each answer's advantage [B] for all of its tokens."""
+    return replace(steps, advantage=advantage[:, None].expand_as(steps.reward))
+
+
+claim = Claim(
+    system="rloo",
+    statement="After a supervised start, REINFORCE on whole answers with the mean of the other answers to the same "
+    "prompt as baseline reaches a higher reward than PPO, than supervised learning on the best of as many answers "
+    "(RAFT), and than REINFORCE with one running baseline.",
+    source="2402.14740, section 5",
+    minutes=3,
+    checks=(
+        Check(
+            "reward",
+            question="Is it better by two points than PPO, RAFT and an average baseline, after as many answers?",
+            metric="right answers to 200 test problems, per cent, after 80 rounds of 64 times 4 answers",
+            seeds=3,
+            arms=(
+                Arm("rloo", "method", trained("rloo", TASK, RATE, measure=right)),
+                Arm("ppo", "baseline", trained("ppo-token", TASK, PPO, measure=right)),
+                Arm("raft", "baseline", trained("rloo", TASK, RATE, measure=right, variant=Raft)),
+                Arm("average", "ablation", trained("rloo", TASK, RATE, measure=right, variant=Average)),
+            ),
+            rules=("mean(rloo - ppo) >= 2", "mean(rloo - raft) >= 2", "mean(rloo - average) >= 2"),
+        ),
+    ),
+)
