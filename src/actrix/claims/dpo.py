@@ -35,7 +35,8 @@ class Leaning(DPO):
         super().__init__(spec, config)
         with torch.no_grad():
             for model in (self.actor, self.reference.copy):
-                model.table.copy_(torch.linspace(0, 3, ANSWERS))
+                table: Any = model.table
+                table.copy_(torch.linspace(0, 3, ANSWERS))
 
 
 class Unanchored(Leaning):

@@ -94,7 +94,7 @@ claim = Claim(
     statement="With a value of all that is seen, in units of its targets, PPO learns to cooperate without tuning to a "
     "domain: as well as or better than with values of what each agent sees (IPPO), and whatever the scale of rewards, "
     "where values without normalisation fail.",
-    source="2103.01955, sections 4 and 5.1 to 5.2 (figures 4 and 5)",
+    source="2103.01955, sections 4, 5.1 and 5.2",
     minutes=4,
     checks=(
         Check(
