@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from actrix import credit
-from actrix.claims.answers import Anchored, within
 from actrix.claims.map_elites import Record
 from actrix.claims.mappo import OwnValue
 from actrix.claims.rloo import Raft
 from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
 from actrix.run.trainer import RunOptions, Trainer
-from actrix.systems.language import ppo_token, rloo
+from actrix.systems.language import rloo
 
 
 def rollout(obs: torch.Tensor, after: torch.Tensor, reward: torch.Tensor) -> Steps:
@@ -71,26 +70,3 @@ def test_the_pool_is_the_fittest_whatever_their_cell() -> None:
         seen += fitness.tolist()
     assert record.pool[:, 0].tolist() == sorted(seen, reverse=True)[:5]
     assert len(record.filled) == 1
-
-
-def test_the_anchor_costs_what_a_token_is_likelier_than_before() -> None:
-    options = RunOptions(task="sort", steps=1, threads=1)
-    trainer = Trainer.start("ppo-token", options, ppo_token.Config(model="micro", warm_steps=0), variant=Anchored)
-    learner: Any = trainer.learner
-    feed: Any = trainer.feed
-    steps, _ = feed.collect(learner)
-    with torch.no_grad():
-        plain = ppo_token.PPOToken.prepare(learner, steps)
-        same = learner.prepare(steps)
-        torch.testing.assert_close(same.reward, plain.reward, atol=1e-5, rtol=0)
-        for parameter in learner.reference.copy.parameters():
-            parameter.mul_(0.5)
-        there = learner.reference.copy.log_prob(steps.obs, steps.length)
-        expected = plain.reward - 0.02 * (steps.logp_behaviour - there) * steps.action_mask
-        torch.testing.assert_close(learner.prepare(steps).reward, expected)
-    trainer.close()
-
-
-def test_only_what_is_near_counts() -> None:
-    path = {0: {"mean": 0.4, "kl": 0.0}, 1: {"mean": 0.6, "kl": 0.9}, 2: {"mean": 0.9, "kl": 1.1}}
-    assert [within(path, nats) for nats in (0.5, 1.0, 2.0)] == [0.4, 0.6, 0.9]

@@ -45,6 +45,8 @@ def test_games_are_symmetric(name: str) -> None:
     if name == "scores-9-2":
         score = scores_of(9, 2)
         np.testing.assert_allclose(matrix, 1 / (1 + np.exp(score - score[:, None])), rtol=1e-12)
+        prompt = task.prompts("test", 1, 0)[0]
+        assert [task.verify(prompt, answer).score for answer in task.answers] == score.tolist()
     prompt = task.prompts("test", 1, 0)[0]
     np.testing.assert_allclose(PairOracle(task.prefer).matrix(prompt, task.answers).numpy(), matrix, atol=1e-15)
     assert task.prefer(prompt, task.answers[0], "nothing") == 1.0

@@ -10,7 +10,7 @@ from typing import Any
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 N, FEW = 16, 4
-SUMS = {"task": "any-order", "level": 2, "model": "micro", "steps": 45, "lessons": 20, "batch": 64, "eval_episodes": 1}
+SUMS = {"task": "any-order", "level": 1, "model": "micro", "steps": 45, "lessons": 20, "batch": 64, "eval_episodes": 1}
 PROMPTS = 400
 TABLE = {"task": "game:ladder-200", "model": "table", "steps": 1, "lessons": 1, "eval_episodes": 1}
 CHOICES, AT_ONCE = 20_000, 2_000
@@ -91,7 +91,7 @@ claim = Claim(
     checks=(
         Check(
             "vote",
-            question="On sums of five numbers modulo 17, worked out in any order, is the vote of 16 right more often "
+            question="On sums of four numbers modulo 7, worked out in any order, is the vote of 16 right more often "
             "than the greedy answer, one sample, the likeliest of 16, the vote of 4, and "
             "a vote that compares the working too?",
             metric="right answers to 400 test problems, per cent; one model per seed for all arms",

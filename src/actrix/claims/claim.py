@@ -126,15 +126,10 @@ class Training:
 
     trainer: Trainer
     evaluation: dict[str, Any]  # the final one: scores, mean, low, high
-    evaluations: dict[int, dict[str, Any]] = field(default_factory=dict)  # all of them, by step
+    scores: dict[int, float] = field(default_factory=dict)  # mean of every evaluation, by step
     steps: list[int] = field(default_factory=list)  # of every round in which something was learned
     figures: list[dict[str, float]] = field(default_factory=list)  # of the last update of that round
     episodes: list[tuple[int, float, int]] = field(default_factory=list)  # (step at its end, return, length), training
-
-    @property
-    def scores(self) -> dict[int, float]:
-        """The mean of every evaluation, by step."""
-        return {step: float(found["mean"]) for step, found in self.evaluations.items()}
 
 
 Measure = Callable[[Training], float]
@@ -182,7 +177,8 @@ class Trained:
                         run.figures.append({name: float(value) for name, value in report.figures.items()})
                     run.episodes += report.episodes
                     if report.evaluation:
-                        run.evaluations[report.step] = run.evaluation = report.evaluation
+                        run.evaluation = report.evaluation
+                        run.scores[report.step] = float(report.evaluation["mean"])
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()

@@ -34,38 +34,27 @@ def arms(name: str) -> tuple[Arm, ...]:
         arm("pga", "method", trained("pga-map-elites", TASK, CLIMB)),
         arm("map_elites", "baseline", trained("map-elites", TASK)),
         arm("unclimbing", "ablation", trained("pga-map-elites", TASK, CLIMB, {"climb_steps": 1}, variant=Unclimbing)),
-        arm("uncrossed", "ablation", trained("pga-map-elites", TASK, CLIMB, {"climbers": 63})),
     )
 
 
 claim = Claim(
     system="pga-map-elites",
     statement="Half of the offspring by gradients of a critic and half by crossing give a repertoire of large networks "
-    "that is better by far than that of MAP-Elites; both halves are needed: gradients for what a cell holds, "
-    "crossing for how many cells there are.",
+    "that is better by far than that of MAP-Elites, and a better best policy.",
     source="Nilsson & Cully 2021, section 5 (doi 10.1145/3449639.3459304)",
     minutes=4,
     checks=(
         Check(
             "repertoire",
             question="For a crawler on two legs, sorted by how long each is down, is the archive a third better than "
-            "MAP-Elites', and than with either half alone?",
+            "MAP-Elites', and a tenth better than without the gradients of offspring?",
             metric="QD score: distance in 60 steps, summed over 256 cells, after 150,000 environment steps",
             seeds=3,
             arms=arms("qd_score"),
             rules=(
                 "mean(pga) >= 1.33 * mean(map_elites)",
                 "mean(pga) >= 1.1 * mean(unclimbing)",
-                "mean(pga) > mean(uncrossed)",
             ),
-        ),
-        Check(
-            "coverage",
-            question="Does crossing reach more cells than gradients alone?",
-            metric="share of 256 cells that hold a policy",
-            seeds=3,
-            arms=arms("coverage"),
-            rules=("mean(pga) > mean(uncrossed)",),
         ),
         Check(
             "best",

@@ -12,7 +12,7 @@ from actrix.claims.claim import Arm, Check, Claim, trained
 from actrix.data.batches import Steps
 from actrix.systems.language.rloo import RLOO
 
-TASK = {**SUMS, "steps": 80, "prompts": 64, "group": 4}
+TASK = {**SUMS, "steps": 60, "prompts": 64, "group": 4}
 RATE, PPO = {"rate": 5e-4}, {"minibatches": 4, "rate": 2e-4}
 
 
@@ -52,7 +52,7 @@ claim = Claim(
         Check(
             "reward",
             question="Is it better by two points than PPO, RAFT and an average baseline, after as many answers?",
-            metric="right answers to 200 test problems, per cent, after 80 rounds of 64 times 4 answers",
+            metric="right answers to 200 test problems, per cent, after 60 rounds of 64 times 4 answers",
             seeds=3,
             arms=(
                 Arm("rloo", "method", trained("rloo", TASK, RATE, measure=right)),

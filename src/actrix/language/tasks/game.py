@@ -4,7 +4,7 @@ game:rps             three answers, each preferred to the next by 0.9 to 0.1
 game:ladder-3        each answer is always preferred to all that come after it
 game:random-50-7     50 answers with random preferences, seed 7: each P(a > b) uniform in [0, 1], P(b > a) its rest
 game:scores-50-7     50 answers with hidden scores, seed 7: Gaussian, P(a > b) a sigmoid of the difference (Bradley and
-                     Terry); `scores_of` gives them
+                     Terry); `scores_of` gives them, and the verifier, which else gives 1 for every answer
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Game(Task):
         self.argument = argument
         self.level = self.check_level(level)
         self.preferences = matrix_of(argument)
+        kind, _, rest = argument.partition("-")
+        self.worth = scores_of(*map(int, rest.split("-"))) if kind == "scores" else np.ones(len(self.preferences))
         self.answers = tuple(chr(_LETTERS + i) for i in range(len(self.preferences)))
         self.tokenizer: Tokenizer = TaskTokenizer(":" + "".join(self.answers))
         self.max_new = 1
@@ -80,7 +82,8 @@ class Game(Task):
 
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
         known = float(completion in self.answers)
-        return Verdict(known, {"correct": known}, "" if known else "not an answer of this game")
+        score = float(self.worth[self.answers.index(completion)]) if known else 0.0
+        return Verdict(score, {"correct": known}, "" if known else "not an answer of this game")
 
     def prefer(self, prompt: Prompt, first: str, second: str) -> float:
         places = [self.answers.index(text) if text in self.answers else None for text in (first, second)]
