@@ -10,7 +10,7 @@ from typing import Any
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 N, FEW = 16, 4
-SUMS = {"task": "any-order", "level": 1, "model": "micro", "steps": 45, "lessons": 20, "batch": 64, "eval_episodes": 1}
+SUMS = {"task": "any-order", "level": 1, "model": "micro", "steps": 15, "lessons": 20, "batch": 64, "eval_episodes": 1}
 PROMPTS = 400
 TABLE = {"task": "game:ladder-200", "model": "table", "steps": 1, "lessons": 1, "eval_episodes": 1}
 CHOICES, AT_ONCE = 20_000, 2_000
