@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from actrix import registry
 from actrix.claims import claim as claims
@@ -397,14 +396,9 @@ def test_a_training_arm_gives_the_final_score() -> None:
 
 
 def test_a_variant_takes_the_place_of_the_learner() -> None:
-    """All answers to the game are worth the same, which teaches RLOO nothing; a variant that takes them for good ones
-    moves towards what was drawn more often. It keeps nothing on disk."""
+    """All answers to the game are worth the same, which teaches RLOO nothing; who learns each best by heart
+    moves towards what was drawn. It keeps nothing on disk."""
     from actrix.run.trainer import RunOptions, Trainer
-    from actrix.systems.language.rloo import RLOO, Config
-
-    class Glad(RLOO):
-        def prepare(self, steps: Any) -> Any:
-            return dataclasses.replace(steps, advantage=torch.ones_like(steps.reward))
 
     def moved(run: claims.Training) -> float:
         learner: Any = run.trainer.learner
@@ -412,9 +406,9 @@ def test_a_variant_takes_the_place_of_the_learner() -> None:
 
     tiny = {"task": "game:rps", "model": "table", "warm_steps": 0, "steps": 2, "eval_episodes": 1, "prompts": 1}
     assert trained("rloo", tiny, measure=moved)(0) == 0.0
-    assert trained("rloo", tiny, measure=moved, variant=Glad)(0) > 0.0
+    assert trained("rloo", tiny, measure=moved, variant="answers:Raft")(0) > 0.0
     with pytest.raises(ActrixError, match="not kept"):
-        Trainer.start("rloo", RunOptions(task="sort", steps=1), Config(), "somewhere", variant=Glad)
+        Trainer.start("rloo", RunOptions(task="sort", steps=1), None, "here", claims.variant_of("answers:Raft"))
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from actrix import credit
-from actrix.claims.map_elites import Record
-from actrix.claims.mappo import OwnValue
-from actrix.claims.rloo import Raft
+from actrix.claims.variants.answers import Raft
+from actrix.claims.variants.archives import Record
+from actrix.claims.variants.teams import OwnValue
 from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
 from actrix.run.trainer import RunOptions, Trainer

@@ -139,14 +139,14 @@ Measure = Callable[[Training], float]
 class Trained:
     """An arm that trains `system` from scratch and measures the result. Equal ones are run once per seed.
 
-    `variant` is a learner in place of the system's own: an ablation or a baseline that differs in a few lines, and is
-    wanted nowhere else.
+    `variant` is a learner in place of the system's own, "module:class" of `claims/variants`: an ablation or a baseline
+    that differs in a few lines, and is wanted nowhere else.
     """
 
     system: str
     settings: tuple[tuple[str, Any], ...]
     measure: Measure | None = None
-    variant: type[Learner] | None = None
+    variant: str = ""
 
     @property
     def steps(self) -> int:
@@ -167,7 +167,7 @@ class Trained:
         chosen = {**plain, **dict(self.settings), "seed": seed}
         options = RunOptions(**{k: v for k, v in chosen.items() if k in of_run})
         config = entry.config(**{k: v for k, v in self.settings if k in of_config})
-        trainer = Trainer.start(self.system, options, config, variant=self.variant)
+        trainer = Trainer.start(self.system, options, config, variant=variant_of(self.variant))
         run = Training(trainer, {})
         try:
             with SHARED.sharing():  # arms that begin with the same warm start make it once
@@ -182,6 +182,12 @@ class Trained:
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()
+
+
+def variant_of(name: str) -> type[Learner] | None:
+    """The class that is called "module:class"; None for an empty name."""
+    module, _, learner = name.partition(":")
+    return getattr(importlib.import_module(f"actrix.claims.variants.{module}"), learner) if name else None
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ def trained(
     system: str,
     *settings: Mapping[str, Any],
     measure: Measure | None = None,
-    variant: type[Learner] | None = None,
+    variant: str = "",
 ) -> Trained:
     """Train `system` and measure it: by default the mean of its final evaluation.
 

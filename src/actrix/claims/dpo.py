@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
-from actrix.data.batches import Pairs
-from actrix.objectives import reduce
-from actrix.run.learner import Losses
-from actrix.run.preference import answer_logp, completion_logp
-from actrix.spec import TokenSpec
-from actrix.systems.language.rloo import RLOO
-from actrix.systems.preference.dpo import DPO
 
 BETA, ANSWERS = 1.0, 20
 GAME = {"task": f"game:scores-{ANSWERS}-1", "model": "table", "warm_steps": 0, "steps": 800, "prompts": 16, "group": 16,
@@ -23,56 +12,12 @@ GAME = {"task": f"game:scores-{ANSWERS}-1", "model": "table", "warm_steps": 0, "
 PAIRS, REWARDS = {"dataset": 0, "beta": BETA}, {"kl": BETA}
 
 
-def lean(learner: Any) -> None:
-    """A policy and a reference that like the last answers best: logits from 0 to 3."""
-    with torch.no_grad():
-        for model in (learner.actor, learner.reference.copy):
-            model.table.copy_(torch.linspace(0, 3, ANSWERS))
-
-
-class Leaning(DPO):
-    """DPO from a reference that is not even."""
-
-    def __init__(self, spec: TokenSpec, config: Any) -> None:
-        super().__init__(spec, config)
-        lean(self)
-
-
-class Unanchored(Leaning):
-    """Without the reference in the margin: log-probabilities are rewards, and not log-ratios."""
-
-    def prepare(self, pairs: Pairs) -> Pairs:
-        found = super().prepare(pairs)
-        assert found.logp_reference is not None
-        return replace(found, logp_reference=torch.zeros_like(found.logp_reference))
-
-
-class Unweighted(Leaning):
-    """Without the weight sigmoid(-beta m): every pair pushes all the time, as in unlikelihood training."""
-
-    def per_pair(self, gap: Tensor, pairs: Pairs) -> Tensor:
-        return -self.config.beta * gap
-
-
-class Preferred(Leaning):
-    """Supervised learning on the preferred answers (Preferred-FT)."""
-
-    def objective(self, pairs: Pairs) -> Losses:
-        loss = -completion_logp(self.actor, pairs)[:, :1]
-        return Losses(actor=reduce(loss, torch.ones_like(loss), "token", pairs.total))
-
-
-class Rewarded(RLOO):
-    """Reinforcement learning from the true scores, with the divergence in the reward, from the same start."""
-
-    def __init__(self, spec: TokenSpec, config: Any) -> None:
-        super().__init__(spec, config)
-        lean(self)
-
-
 def amiss(run: Training) -> float:
     """Total variation distance of the policy from reference exp(score / beta), normalised."""
+    import torch
+
     from actrix.language.tasks.game import scores_of
+    from actrix.run.preference import answer_logp
 
     learner: Any = run.trainer.learner
     task = run.trainer.feed.task  # type: ignore[attr-defined]
@@ -98,11 +43,11 @@ claim = Claim(
             "answers of the reference (128 pairs) or, from scores, of the policy; beta 1",
             seeds=3,
             arms=(
-                Arm("dpo", "method", trained("dpo", GAME, PAIRS, measure=amiss, variant=Leaning)),
-                Arm("rewarded", "baseline", trained("rloo", GAME, REWARDS, measure=amiss, variant=Rewarded)),
-                Arm("preferred", "baseline", trained("dpo", GAME, PAIRS, measure=amiss, variant=Preferred)),
-                Arm("unanchored", "ablation", trained("dpo", GAME, PAIRS, measure=amiss, variant=Unanchored)),
-                Arm("unweighted", "ablation", trained("dpo", GAME, PAIRS, measure=amiss, variant=Unweighted)),
+                Arm("dpo", "method", trained("dpo", GAME, PAIRS, measure=amiss, variant="pairs:Leaning")),
+                Arm("rewarded", "baseline", trained("rloo", GAME, REWARDS, measure=amiss, variant="pairs:Rewarded")),
+                Arm("preferred", "baseline", trained("dpo", GAME, PAIRS, measure=amiss, variant="pairs:Preferred")),
+                Arm("unanchored", "ablation", trained("dpo", GAME, PAIRS, measure=amiss, variant="pairs:Unanchored")),
+                Arm("unweighted", "ablation", trained("dpo", GAME, PAIRS, measure=amiss, variant="pairs:Unweighted")),
             ),
             rules=(
                 "max(dpo) <= 0.1",

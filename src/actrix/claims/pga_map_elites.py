@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from actrix.claims.archives import CRAWL, last
 from actrix.claims.claim import Arm, Check, Claim, Part, Trained, trained
-from actrix.run.population import Brood
-from actrix.systems.quality_diversity.pga_map_elites import PGAMAPElites
 
 TASK = {**CRAWL, "steps": 150_000}
 CLIMB = {
     "critic_hidden": (64, 64), "climbers": 31, "critic_steps": 300, "climb_steps": 10, "climb_rate": 5e-4,
     "rate": 1e-3, "target_rate": 0.02, "discount": 0.95, "iso": 0.05, "line": 0.1,
 }  # fmt: skip
-
-
-class Unclimbing(PGAMAPElites):
-    """Without gradients for offspring: the greedy actor is offered, and all the others are crossed."""
-
-    def breed(self) -> Brood:
-        crossed = self.crossed(self.config.offspring - 1)
-        return Brood(torch.cat((crossed, self.policies.specialised(self.actor))))
 
 
 def arms(name: str) -> tuple[Arm, ...]:
@@ -33,7 +21,11 @@ def arms(name: str) -> tuple[Arm, ...]:
     return (
         arm("pga", "method", trained("pga-map-elites", TASK, CLIMB)),
         arm("map_elites", "baseline", trained("map-elites", TASK)),
-        arm("unclimbing", "ablation", trained("pga-map-elites", TASK, CLIMB, {"climb_steps": 1}, variant=Unclimbing)),
+        arm(
+            "unclimbing",
+            "ablation",
+            trained("pga-map-elites", TASK, CLIMB, {"climb_steps": 1}, variant="archives:Unclimbing"),
+        ),
     )
 
 
