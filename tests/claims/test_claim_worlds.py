@@ -9,7 +9,8 @@ import pytest
 
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
-from actrix.claims.worlds import Crawler, Crawlers, KeyDoor, Layers, soft_optimal, two_modes
+from actrix.claims.worlds import Crawler, Crawlers, KeyDoor, Layers, LoudAloha, soft_optimal, two_modes
+from actrix.envs.cooperative import SmallAloha
 
 
 def test_soft_optimum_by_enumerating_paths() -> None:
@@ -132,3 +133,14 @@ def test_many_crawlers_do_what_each_does_alone() -> None:
     for a, (_, reward, _, cut, infos) in zip(actions, rows):
         _, mine, _, over, info = alone.step(a[1])
         assert (mine, over, info["descriptor"].tolist()) == (reward[1], cut[1], infos["descriptor"][1].tolist())
+
+
+def test_loud_islands_are_paid_a_hundred_times() -> None:
+    draw, paid = np.random.default_rng(1), []
+    sends = draw.integers(2, size=(20, 3, 4))
+    for kind in (SmallAloha, LoudAloha):
+        worlds = kind.batched(3)
+        worlds.reset(seed=4)
+        paid.append([worlds.step(one)[1] for one in sends])
+    np.testing.assert_allclose(paid[1], 100 * np.array(paid[0]))
+    assert np.std(paid[0]) > 0
