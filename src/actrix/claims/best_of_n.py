@@ -88,14 +88,14 @@ claim = Claim(
     "among n moves a policy by at most log n - (n - 1) / n nats, whatever is chosen by.",
     source="2203.11171, sections 3.2 and 3.4; the divergence: 2401.01879, theorem 1",
     minutes=1,
-    note="The first check rests on one seed of three: of the models only the last had learned its sums by the end "
-    "of 300 batches (the length was chosen on one other seed, 1000, on which it had); the other two guess (one answer "
-    "in seven is right by chance), and there is nothing to vote on. Where the model had learned, 16 votes are right on "
-    "99.75 % of the problems, the greedy answer on 77, the likeliest of 16 on 97.5, and a vote on whole texts, working "
-    "included, on 90; on seed 1000 it was 98, 80, 93.5 and 87.5. The task has many ways to an answer, as the paper "
-    "says that reasoning has. Where there is one way only (arith-trace, a pilot on seed 1000) the vote (58) was no "
-    "better than the greedy answer (60.5). A first choice of task, sums of five numbers modulo 17, was stopped on seed 0, as "
-    "no model learned it.",
+    note="The first check rests on one seed of three: of the models only the last had learned its sums by the end of "
+    "300 batches (the length was chosen on one other seed, 1000, on which it had); the other two guess (one "
+    "answer in seven is right by chance), and there is nothing to vote on. Where the model had learned, 16 "
+    "votes are right on 99.75 % of the problems, the greedy answer on 77, the likeliest of 16 on 97.5, and a "
+    "vote on whole texts, working included, on 90; on seed 1000 it was 98, 80, 93.5 and 87.5. The task has many "
+    "ways to an answer, as the paper says that reasoning has. Where there is one way only (arith-trace, a pilot "
+    "on seed 1000) the vote (58) was no better than the greedy answer (60.5). A first choice of task, sums of "
+    "five numbers modulo 17, was stopped on seed 0, as its model had learned nothing.",
     checks=(
         Check(
             "vote",
