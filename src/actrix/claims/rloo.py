@@ -5,7 +5,7 @@ from __future__ import annotations
 from actrix.claims.answers import SUMS, right
 from actrix.claims.claim import Arm, Check, Claim, trained
 
-TASK = {**SUMS, "steps": 60, "prompts": 64, "group": 4}
+TASK = {**SUMS, "steps": 50, "prompts": 64, "group": 4}
 RATE, PPO = {"rate": 5e-4}, {"minibatches": 4, "rate": 2e-4}
 
 
@@ -20,7 +20,7 @@ claim = Claim(
         Check(
             "reward",
             question="Is it better by two points than PPO, RAFT and an average baseline, after as many answers?",
-            metric="right answers to 200 test problems, per cent, after 60 rounds of 64 times 4 answers",
+            metric="right answers to 200 test problems, per cent, after 50 rounds of 64 times 4 answers",
             seeds=3,
             arms=(
                 Arm("rloo", "method", trained("rloo", TASK, RATE, measure=right)),
