@@ -23,7 +23,7 @@ claim = Claim(
     "rounds of 256 answers are few (the claim had to be short), and four passes make 240 updates of a size at "
     "which Adam's steps are mostly noise for 0.1 M parameters; pilots on seed 1000, from 43 %: at 3e-4 four "
     "passes of 40 rounds ended at 20, without a clip at 0; at 2e-4, 20 rounds, at 38. That PPO learns here in "
-    "longer runs is seen in the claims of PACS (150 rounds) and RLOO (50 rounds of one pass at 2e-4: 45 to 48). "
+    "longer runs is seen in the claims of PACS (150 rounds) and RLOO (50 rounds of one pass at 2e-4: 44 to 48). "
     "There is no divergence penalty, and verdicts in place of a reward model.",
     checks=(
         Check(
