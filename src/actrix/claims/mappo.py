@@ -21,7 +21,14 @@ claim = Claim(
     "domain: as well as or better than with values of what each agent sees (IPPO), and whatever the scale of rewards, "
     "where values without normalisation fail.",
     source="2103.01955, sections 4, 5.1 and 5.2",
-    minutes=4,
+    minutes=3,
+    note="All arms come to two islands that always send (2.48) or just below, so that what differs is how soon, and "
+    "IPPO is the sooner: on seed 1000 it was there after 40 % of the steps, MAPPO after 80 %. Here an island's "
+    "own backlog is all that its choice depends on, and a value of four backlogs is no help; the paper, too, "
+    "finds both alike in many tasks. Normalisation did not help either, nor did rewards a hundred times as "
+    "large hurt without it: returns begin at -80 (collisions cost 10) and end at 2.5, so that the running "
+    "statistics are those of a past that is over. Rates are those of MAPPO in the claim of BN-MAPPO, for all "
+    "arms. The off-policy methods that the paper compares with (QMix and others) are not in the library.",
     checks=(
         Check(
             "aloha",
