@@ -395,6 +395,22 @@ def test_a_training_arm_gives_the_final_score() -> None:
         trained("sac", {"env": "Pendulum-v1", "steps": 10, "warmpu": 5})(0)
 
 
+def test_a_variant_takes_the_place_of_the_learner() -> None:
+    """All answers to the game are worth the same, which teaches RLOO nothing; who learns each best by heart
+    moves towards what was drawn. It keeps nothing on disk."""
+    from actrix.run.trainer import RunOptions, Trainer
+
+    def moved(run: claims.Training) -> float:
+        learner: Any = run.trainer.learner
+        return float(learner.actor.table.detach().abs().max())
+
+    tiny = {"task": "game:rps", "model": "table", "warm_steps": 0, "steps": 2, "eval_episodes": 1, "prompts": 1}
+    assert trained("rloo", tiny, measure=moved)(0) == 0.0
+    assert trained("rloo", tiny, measure=moved, variant="answers:Raft")(0) > 0.0
+    with pytest.raises(ActrixError, match="not kept"):
+        Trainer.start("rloo", RunOptions(task="sort", steps=1), None, "here", claims.variant_of("answers:Raft"))
+
+
 @pytest.mark.parametrize(
     ("slug", "settings"),
     [
@@ -447,7 +463,18 @@ def test_every_claim_file(slug: str) -> None:
         for one in check.arms:
             if isinstance(one.figure, claims.Trained):
                 fields = {f.name for f in registry.find(one.figure.system).fields}
-                run = {"env", "task", "level", "steps", "eval_episodes", "workers", "precision", "threads", "compile"}
+                run = {
+                    "env",
+                    "task",
+                    "level",
+                    "steps",
+                    "eval_episodes",
+                    "eval_every",
+                    "workers",
+                    "precision",
+                    "threads",
+                    "compile",
+                }
                 assert set(dict(one.figure.settings)) <= fields | run, one.name
 
 

@@ -10,7 +10,8 @@ import pytest
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
 from actrix.claims.recordings import episodes
-from actrix.claims.worlds import KeyDoor, Layers, Peak, soft_optimal, two_modes
+from actrix.claims.worlds import Crawler, Crawlers, KeyDoor, Layers, LoudAloha, Peak, soft_optimal, two_modes
+from actrix.envs.cooperative import SmallAloha
 
 
 def test_soft_optimum_by_enumerating_paths() -> None:
@@ -136,3 +137,54 @@ def test_rlpd_pays_for_entropy_in_its_target_and_climbs_the_mean() -> None:
         learner.target(batch)
         _, logp = learner.actor.sample(batch.obs)
     torch.testing.assert_close(loss, (0.5 * logp - 6.0).mean())
+
+
+def test_a_crawler_moves_by_what_its_feet_push() -> None:
+    """Feet that take turns move it by nearly 1 a step; feet that stay down end at the rear, for one range in all."""
+    env, turns = Crawler(), []
+    for lifts in (True, False):
+        seen, _ = env.reset(seed=3)
+        start, total, phase = seen[:2].copy(), 0.0, 0
+        for step in range(60):
+            if (
+                lifts
+            ):  # the foot that is down is pulled back, the other one brought forward, until the first is at the rear
+                if step and seen[phase] <= -1.0:
+                    phase = 1 - phase
+                swing = [1.0, 1.0]
+                swing[phase] = -1.0
+                seen, reward, ended, cut, info = env.step(np.array([*swing, 1.0 - 2 * phase, 2 * phase - 1.0]))
+            else:
+                seen, reward, ended, cut, info = env.step(np.array([-1.0, -1.0, 1.0, 1.0]))
+            total += reward
+            assert (ended, cut) == (False, step == 59)
+        turns.append(total)
+        if not lifts:
+            assert total == pytest.approx((start + 1).mean() / Crawlers.swing, abs=1e-5)
+            np.testing.assert_array_equal(info["descriptor"], 1.0)
+        else:
+            assert info["descriptor"].sum() == pytest.approx(1.0, abs=1e-6)
+    assert turns[0] > 50
+
+
+def test_many_crawlers_do_what_each_does_alone() -> None:
+    many, alone = Crawlers(3), Crawler()
+    draw = np.random.default_rng(0)
+    actions = draw.uniform(-1.2, 1.2, (60, 3, 4))
+    seen, _ = many.reset(seed=[5, 6, 7])
+    rows = [(seen, *many.step(a)[1:]) for a in actions]
+    assert alone.reset(seed=6)[0].tolist() == seen[1].tolist()
+    for a, (_, reward, _, cut, infos) in zip(actions, rows):
+        _, mine, _, over, info = alone.step(a[1])
+        assert (mine, over, info["descriptor"].tolist()) == (reward[1], cut[1], infos["descriptor"][1].tolist())
+
+
+def test_loud_islands_are_paid_a_hundred_times() -> None:
+    draw, paid = np.random.default_rng(1), []
+    sends = draw.integers(2, size=(20, 3, 4))
+    for kind in (SmallAloha, LoudAloha):
+        worlds = kind.batched(3)
+        worlds.reset(seed=4)
+        paid.append([worlds.step(one)[1] for one in sends])
+    np.testing.assert_allclose(paid[1], 100 * np.array(paid[0]))
+    assert np.std(paid[0]) > 0

@@ -13,7 +13,7 @@ from actrix.language.oracle import PairOracle
 from actrix.language.sampler import Sampling, generate
 from actrix.language.table import TabularModel
 from actrix.language.tasks import make_task
-from actrix.language.tasks.game import Game, matrix_of
+from actrix.language.tasks.game import Game, matrix_of, scores_of
 from actrix.language.tasks.styles import SHARES, STYLES, Styles
 
 
@@ -36,12 +36,17 @@ def test_demonstrations_use_styles_in_their_shares() -> None:
     assert sorted("".join(STYLES)) == list("abcdefghi")
 
 
-@pytest.mark.parametrize("name", ["rps", "ladder-4", "random-9-2"])
+@pytest.mark.parametrize("name", ["rps", "ladder-4", "random-9-2", "scores-9-2"])
 def test_games_are_symmetric(name: str) -> None:
     task = make_task(f"game:{name}")
     assert isinstance(task, Game)
     matrix = matrix_of(name)
     np.testing.assert_array_equal(matrix + matrix.T, np.ones_like(matrix))
+    if name == "scores-9-2":
+        score = scores_of(9, 2)
+        np.testing.assert_allclose(matrix, 1 / (1 + np.exp(score - score[:, None])), rtol=1e-12)
+        prompt = task.prompts("test", 1, 0)[0]
+        assert [task.verify(prompt, answer).score for answer in task.answers] == score.tolist()
     prompt = task.prompts("test", 1, 0)[0]
     np.testing.assert_allclose(PairOracle(task.prefer).matrix(prompt, task.answers).numpy(), matrix, atol=1e-15)
     assert task.prefer(prompt, task.answers[0], "nothing") == 1.0

@@ -68,6 +68,9 @@ def test_the_verifier_rejects_corruptions(name: str, level: int) -> None:
         if name == "arithmetic":
             steps, _, answer = completion.partition("#")
             wrong += [f"{steps}#{int(answer) + 1}", answer, f"#{answer}", f"{steps}#-{answer}"]
+        if name == "any-order":
+            steps, _, answer = completion.partition(" ; ans ")
+            wrong += [f"{steps} ; ans {(int(answer) + 1) % 5}{answer}", steps, f"ans {answer}"]
         for text in wrong:
             judged = task.verify(prompt, text)
             assert not judged.correct, (prompt.text, text)
@@ -95,6 +98,26 @@ def test_the_key_forgets_the_order_of_numbers() -> None:
         for prompt in make_task(name).prompts("train", 2000, 0):
             groups.setdefault(prompt.key, set()).add(prompt.text)
         assert any(len(texts) > 1 for texts in groups.values())
+
+
+def test_a_sum_is_right_in_every_order_and_marked_where_it_is_not_worked_out() -> None:
+    task = make_task("any-order", 2)
+    for prompt in task.prompts("test", 10, 0):
+        numbers = prompt.meta["numbers"]
+        for order in itertools.permutations(numbers):
+            sums = [s % 17 for s in itertools.accumulate(order)]
+            steps = [f"{a} + {b} > {c}" for a, b, c in zip(sums, order[1:], sums[1:])]
+            assert task.verify(prompt, f"{' ; '.join(steps)} ; ans {sums[-1]}").score == 1.0
+        assert sums[-1] == sum(numbers) % 17
+        judged = task.verify(prompt, f"{' ; '.join(steps[1:])} ; ans {sums[-1]}")  # a number was left out
+        assert (judged.correct, judged.components["format"]) == (True, 0.0)
+
+
+@pytest.mark.parametrize(("name", "text"), [("any-order", "1 + 2 > 3 ; ans 3"), ("arith-trace", "1 + 2 > 3 ; ans 3"),
+                                            ("arithmetic", "1+2+0=3#3"), ("countdown", "3")])  # fmt: skip
+def test_votes_compare_what_working_comes_to(name: str, text: str) -> None:
+    assert make_task(name).conclusion(text) == "3"
+    assert make_task(name).conclusion("7") == "7"
 
 
 @pytest.mark.parametrize("level", [1, 2])

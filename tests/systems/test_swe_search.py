@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 
 import actrix.api as api
 from actrix.errors import ActrixError
+from actrix.language.sampler import Sampling
 from actrix.language.tasks import ListDsl
 from actrix.language.tasks.base import Verdict
 from actrix.language.tasks.list_dsl import EVERY, edited, passed
@@ -176,6 +179,28 @@ def test_best_of_n_keeps_what_the_samples_agree_on(monkeypatch: pytest.MonkeyPat
         assert len(answers[n, choose]) == 6
         trainer.close()
     assert answers[6, "vote"] != answers[6, "likely"]
+
+
+def test_votes_are_for_answers_and_not_for_their_working() -> None:
+    """Here an answer is a text's first letter: the oracle counts letters among the same samples."""
+    options = RunOptions(task="sort", steps=1, threads=1)
+    trainer = Trainer.start("best-of-n", options, Best(n=9, choose="vote", model="micro"))
+    learner: Any = trainer.learner
+    task = copy(trainer.regime.task)  # type: ignore[attr-defined]
+    task.conclusion = lambda text: text[:1]
+    prompts = task.prompts("test", 6, 0)
+    kept = learner.attempts(task, prompts, 1, 7)
+    samples = learner.speak([task.tokenizer.encode(p.text) for p in prompts], Sampling(task.max_new, n=9), 7)
+    texts = [task.tokenizer.decode(tokens) for tokens in samples.completions()]
+    differs = False
+    for i, text in enumerate(kept):
+        group = texts[9 * i : 9 * i + 9]
+        letters = Counter(t[:1] for t in group)
+        assert letters[text[:1]] == max(letters.values()) > 1
+        assert text == next(t for t in group if t[:1] == text[:1])
+        differs |= Counter(group).most_common(1)[0][0] != text
+    assert differs  # from what a vote for whole texts would keep
+    trainer.close()
 
 
 def test_passing_is_what_ends_an_episode() -> None:

@@ -53,6 +53,7 @@ from actrix.claims.record import FOLDER, configuration, is_stale, names, result_
 from actrix.errors import ActrixError, unknown
 
 if TYPE_CHECKING:
+    from actrix.run.learner import Learner
     from actrix.run.trainer import Trainer
 
 Role = Literal["method", "baseline", "ablation", "control"]
@@ -136,11 +137,16 @@ Measure = Callable[[Training], float]
 
 @dataclass(frozen=True)
 class Trained:
-    """An arm that trains `system` from scratch and measures the result. Equal ones are run once per seed."""
+    """An arm that trains `system` from scratch and measures the result. Equal ones are run once per seed.
+
+    `variant` is a learner in place of the system's own, "module:class" of `claims/variants`: an ablation or a baseline
+    that differs in a few lines, and is wanted nowhere else.
+    """
 
     system: str
     settings: tuple[tuple[str, Any], ...]
     measure: Measure | None = None
+    variant: str = ""
 
     @property
     def steps(self) -> int:
@@ -161,7 +167,7 @@ class Trained:
         chosen = {**plain, **dict(self.settings), "seed": seed}
         options = RunOptions(**{k: v for k, v in chosen.items() if k in of_run})
         config = entry.config(**{k: v for k, v in self.settings if k in of_config})
-        trainer = Trainer.start(self.system, options, config)
+        trainer = Trainer.start(self.system, options, config, variant=variant_of(self.variant))
         run = Training(trainer, {})
         try:
             with SHARED.sharing():  # arms that begin with the same warm start make it once
@@ -176,6 +182,12 @@ class Trained:
             return float(run.evaluation["mean"]) if self.measure is None else self.measure(run)
         finally:
             trainer.close()
+
+
+def variant_of(name: str) -> type[Learner] | None:
+    """The class that is called "module:class"; None for an empty name."""
+    module, _, learner = name.partition(":")
+    return getattr(importlib.import_module(f"actrix.claims.variants.{module}"), learner) if name else None
 
 
 @dataclass(frozen=True)
@@ -206,14 +218,19 @@ def _figures(run: Trained, measure: Callable[[Training], Mapping[str, float]], s
     return found
 
 
-def trained(system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> Trained:
+def trained(
+    system: str,
+    *settings: Mapping[str, Any],
+    measure: Measure | None = None,
+    variant: str = "",
+) -> Trained:
     """Train `system` and measure it: by default the mean of its final evaluation.
 
     `settings` are run options (env, task, steps, eval_episodes ...) and fields of the system's Config, as in
-    `actrix.train`; later mappings win. `measure` takes the finished `Training`.
+    `actrix.train`; later mappings win. `measure` takes the finished `Training`; `variant`: see `Trained`.
     """
     merged = {name: value for mapping in settings for name, value in mapping.items()}
-    return Trained(system, tuple(sorted(merged.items())), measure)
+    return Trained(system, tuple(sorted(merged.items())), measure, variant)
 
 
 # --- finding claims ---------------------------------------------------------------------------------------------

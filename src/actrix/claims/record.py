@@ -12,7 +12,12 @@ from actrix import registry
 
 FOLDER = Path(__file__).parent
 PARTS = (  # files of this folder that are no claims
+<<<<<<< HEAD
     "__init__", "claim", "forks", "measures", "preferences", "record", "recordings", "rlpd", "rules", "teams", "worlds",
+=======
+    "__init__", "answers", "archives", "claim", "forks", "measures", "preferences", "record", "recordings", "rules",
+    "teams", "worlds",
+>>>>>>> claims
 )  # fmt: skip
 WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 
@@ -31,12 +36,15 @@ def result_of(slug: str) -> dict[str, Any] | None:
 def configuration(slug: str) -> str:
     """A hash of everything that a claim's result depends on by configuration.
 
-    It covers the claim's file (arms, settings, metrics, seeds, rules, measures; not comments and wording) and the
-    configuration defaults of every system named in it. It needs no torch.
+    It covers the claim's file (arms, settings, metrics, seeds, rules, measures; not comments and wording), the files of
+    the variants named in it, and the configuration defaults of every system named in it. It needs no torch.
     """
     tree = ast.parse((FOLDER / f"{slug.replace('-', '_')}.py").read_text())
     told: list[Any] = [ast.dump(Plain().visit(tree))]
     strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    for path in sorted(FOLDER.glob("variants/*.py")):
+        if any(text.startswith(f"{path.stem}:") for text in strings):
+            told.append(ast.dump(Plain().visit(ast.parse(path.read_text()))))
     for name, entry in sorted(registry.catalogue().items()):
         if name in strings | {slug}:
             told.append([name, [[f.name, f.default] for f in entry.fields]])

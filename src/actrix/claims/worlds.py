@@ -7,7 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.wrappers import TransformReward
+
+from actrix.envs.cooperative import Islands, SmallAloha
 
 
 class TwoModes(gym.Env):
@@ -162,6 +165,95 @@ class KeyDoor(gym.Env):
         return np.concatenate(([*places, self.carried], self.np_random.integers(4, size=self.distractors)))
 
 
+class Crawlers(VectorEnv):
+    """N bodies that crawl on two legs. A foot is up or down, and between the front (1) and the rear (-1) of its range.
+
+    Actions [N, 4]: for each leg how far its foot moves (in SWING's), and whether it is down (above 0). What is down
+    pushes the body by as much as it moves back, with slip: by the mean over the feet that are down, if any is. The
+    reward is that in SWING's, so at most 1; for ever only for who lifts a foot while the other pushes. Seen: where
+    the feet are, and which are down. An episode is 60 steps; its descriptor is the share of them in which each foot
+    was down, as of walkers in quality-diversity.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}
+    limit, swing = 60, 0.25
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.single_observation_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        self.descriptor_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+        self.random = [np.random.default_rng() for _ in range(num_envs)]
+        self.foot, self.down, self.stood = (np.zeros((num_envs, 2)) for _ in range(3))
+        self.clock = np.zeros(num_envs, np.int64)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """seed: one number or N. options["reset_mask"] [N] bool: begin anew only there."""
+        which = (options or {}).get("reset_mask")
+        for i in range(self.num_envs) if which is None else np.flatnonzero(which).tolist():
+            if seed is not None:
+                self.random[i] = np.random.default_rng(seed + i if isinstance(seed, int) else int(seed[i]))
+            self.foot[i] = self.random[i].uniform(-0.1, 0.1, 2)
+            self.down[i], self.stood[i], self.clock[i] = 1.0, 0.0, 0
+        return self._seen(), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict]:
+        action = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        self.down = (action[:, 2:] > 0).astype(np.float64)
+        there = np.clip(self.foot + self.swing * action[:, :2], -1.0, 1.0)
+        pushed = ((self.foot - there) * self.down).sum(1) / np.maximum(self.down.sum(1), 1)
+        self.foot, self.stood, self.clock = there, self.stood + self.down, self.clock + 1
+        never = np.zeros(self.num_envs, bool)
+        described = {"descriptor": (self.stood / self.clock[:, None]).astype(np.float32)}
+        return self._seen(), (pushed / self.swing).astype(np.float32), never, self.clock >= self.limit, described
+
+    def _seen(self) -> np.ndarray:
+        return np.concatenate((self.foot, 2 * self.down - 1), 1).astype(np.float32)
+
+    def close(self, **kwargs: Any) -> None:
+        pass
+
+
+class Crawler(gym.Env):
+    """One of `Crawlers`."""
+
+    batched = Crawlers
+
+    def __init__(self) -> None:
+        self.world = Crawlers(1)
+        self.observation_space = self.world.single_observation_space
+        self.action_space = self.world.single_action_space
+        self.descriptor_space = self.world.descriptor_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return self.world.reset(seed=seed)[0][0], {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        seen, reward, _, cut, infos = self.world.step(np.asarray(action)[None])
+        return seen[0], float(reward[0]), False, bool(cut[0]), {"descriptor": infos["descriptor"][0]}
+
+
+class LoudIslands(Islands):
+    """Aloha with its rewards times `loudness`."""
+
+    loudness = 100.0
+
+    def step(self, sends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reward, cut = super().step(sends)
+        return self.loudness * reward, cut
+
+
+class LoudAloha(SmallAloha):
+    """Four of its islands: `pettingzoo:actrix.claims.worlds.LoudAloha`."""
+
+    @classmethod
+    def worlds(cls, n: int) -> Islands:
+        return LoudIslands(n, cls.rows, cls.columns, cls.limit, cls.most, cls.arrival)
+
+
 def scaled_pendulum(scale: float) -> gym.Env:
     """Pendulum-v1 with its reward times `scale`."""
     return TransformReward(PendulumEnv(), lambda reward: scale * float(reward))
@@ -170,6 +262,7 @@ def scaled_pendulum(scale: float) -> gym.Env:
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
+gym.register("Crawler-v0", entry_point="actrix.claims.worlds:Crawler")
 for name, std in (("Quiet", 1.0), ("Loud", 10.0)):
     gym.register(f"{name}Chain-v0", entry_point="actrix.claims.worlds:NoisyChain", kwargs={"std": std})
 for name, distractors in (("Plain", 0), ("Crowded", 40)):

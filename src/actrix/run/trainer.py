@@ -71,9 +71,23 @@ class Trainer:
     # -- birth --------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def start(system: str, options: RunOptions, config: Any = None, folder: Path | str | None = None) -> Trainer:
-        """A new run. `config` is the system's Config (None: its defaults); `folder` None keeps nothing on disk."""
+    def start(
+        system: str,
+        options: RunOptions,
+        config: Any = None,
+        folder: Path | str | None = None,
+        variant: type[Learner] | None = None,
+    ) -> Trainer:
+        """A new run. `config` is the system's Config (None: its defaults); `folder` None keeps nothing on disk.
+
+        variant: a learner that takes the place of the system's own, for experiments; its run cannot be resumed, so it
+        keeps nothing on disk.
+        """
         entry = registry.load(system)
+        if variant is not None:
+            if folder is not None:
+                raise ActrixError("a run of a variant is not kept", "leave out its folder, or register it as a system")
+            entry = dataclasses.replace(entry, learner=variant)
         options = options.resolved()
         config = entry.config() if config is None else config
         check_numbers(config, LEAST_SETTING)

@@ -8,6 +8,7 @@ make_task("game:rps")                make_task("game:random-50-0")
 from __future__ import annotations
 
 from actrix.errors import ActrixError, unknown
+from actrix.language.tasks.any_order import AnyOrder
 from actrix.language.tasks.arith_trace import ArithTrace
 from actrix.language.tasks.arithmetic import Arithmetic
 from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
@@ -20,15 +21,15 @@ from actrix.language.tasks.sort import Sort
 from actrix.language.tasks.styles import Styles
 from actrix.language.tasks.twentyq import TwentyQ
 
-BUNDLED: dict[str, type[Countdown] | type[Arithmetic] | type[ArithTrace] | type[ListDsl] | type[Sort]] = {
-    task.name: task for task in (Arithmetic, ArithTrace, Countdown, ListDsl, Sort)
-}
+BUNDLED: dict[
+    str, type[AnyOrder] | type[Countdown] | type[Arithmetic] | type[ArithTrace] | type[ListDsl] | type[Sort]
+] = {task.name: task for task in (AnyOrder, Arithmetic, ArithTrace, Countdown, ListDsl, Sort)}
 
 # Tasks that test what they train on: one has no right answers, the other no problems that are new.
 CLOSED: dict[str, type[Styles] | type[TwentyQ]] = {task.name: task for task in (Styles, TwentyQ)}
 
 FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
-    "game": (Game, "a matrix (rps, ladder-SIZE or random-SIZE-SEED)"),
+    "game": (Game, "a matrix (rps, ladder-SIZE, random-SIZE-SEED or scores-SIZE-SEED)"),
     "humaneval": (HumanEval, "a file"),
     "jsonl": (JsonLines, "a file"),
     "rg": (ReasoningGym, "a reasoning-gym data set"),
@@ -57,6 +58,7 @@ def make_task(name: str, level: int = 1) -> Task:
 
 __all__ = [
     "BUNDLED",
+    "AnyOrder",
     "ArithTrace",
     "Arithmetic",
     "Countdown",

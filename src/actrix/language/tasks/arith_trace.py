@@ -113,6 +113,10 @@ class ArithTrace(Task):
         text = "" if first is None else f"step {first + 1} is false"
         return Verdict(0.1 + 0.1 * share + 0.8 * right, {"format": 1.0, "steps": share, "correct": right}, text)
 
+    def conclusion(self, completion: str) -> str:
+        """What comes after the last "ans"; all of what has none."""
+        return completion.rpartition("ans ")[2]
+
     def slip(self, prompt: Prompt, completion: str, random: random.Random) -> str:
         """One step has a wrong result, and the rest follows from it."""
         steps = self.read(prompt, completion)

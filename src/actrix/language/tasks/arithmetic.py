@@ -84,6 +84,10 @@ class Arithmetic(Task):
         score = 0.1 + 0.1 * share + 0.8 * right
         return Verdict(score, {"format": 1.0, "steps": share, "correct": float(right)}, text)
 
+    def conclusion(self, completion: str) -> str:
+        """What comes after the last #; all of what has none."""
+        return completion.rpartition("#")[2]
+
 
 def _value(text: str) -> int | None:
     try:

@@ -100,6 +100,10 @@ class Task(ABC):
         """What a completion is worth: evaluations average it. 1 for a right one and else 0, unless a task says so."""
         return float(judged.correct)
 
+    def conclusion(self, completion: str) -> str:
+        """What of a completion is its answer, by which votes compare it: all of it, unless a task asks for working."""
+        return completion
+
     def prefer(self, prompt: Prompt, first: str, second: str) -> float:
         """Probability that `first` is preferred to `second`; 1 - prefer(prompt, second, first), always.
 

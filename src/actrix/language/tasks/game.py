@@ -3,6 +3,8 @@
 game:rps             three answers, each preferred to the next by 0.9 to 0.1
 game:ladder-3        each answer is always preferred to all that come after it
 game:random-50-7     50 answers with random preferences, seed 7: each P(a > b) uniform in [0, 1], P(b > a) its rest
+game:scores-50-7     50 answers with hidden scores, seed 7: Gaussian, P(a > b) a sigmoid of the difference (Bradley and
+                     Terry); `scores_of` gives them, and the verifier, which else gives 1 for every answer
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ from actrix.rng import numpy_stream
 _LETTERS = 0x4E00  # code point of the first answer: enough letters follow it
 
 
+def scores_of(n: int, seed: int) -> np.ndarray:
+    """The hidden scores [n] of the answers of `game:scores-n-seed`."""
+    return numpy_stream(seed, "game/scores", n).normal(size=n)
+
+
 def matrix_of(name: str) -> np.ndarray:
     """P(row > column) [n, n] of a game's name."""
     if name == "rps":
@@ -34,9 +41,16 @@ def matrix_of(name: str) -> np.ndarray:
             above = np.triu(numpy_stream(int(words[2]), "game", n).random((n, n)) - 0.5, 1)
             chance: np.ndarray = 0.5 + above - above.T
             return chance
+    if len(words) == 3 and words[0] == "scores" and words[1].isdecimal() and words[2].isdecimal():
+        n = int(words[1])
+        if 2 <= n <= 5_000:
+            score = scores_of(n, int(words[2]))
+            above = np.triu(0.5 * np.tanh(0.5 * (score[:, None] - score)), 1)  # sigmoid less a half, exactly odd
+            chance = 0.5 + above - above.T
+            return chance
     raise ActrixError(
         f"there is no game {name!r}",
-        "games are rps, ladder-SIZE and random-SIZE-SEED, with 2 to 5000 answers",
+        "games are rps, ladder-SIZE, random-SIZE-SEED and scores-SIZE-SEED, with 2 to 5000 answers",
         misuse=True,
     )
 
@@ -51,6 +65,8 @@ class Game(Task):
         self.argument = argument
         self.level = self.check_level(level)
         self.preferences = matrix_of(argument)
+        kind, _, rest = argument.partition("-")
+        self.worth = scores_of(*map(int, rest.split("-"))) if kind == "scores" else np.ones(len(self.preferences))
         self.answers = tuple(chr(_LETTERS + i) for i in range(len(self.preferences)))
         self.tokenizer: Tokenizer = TaskTokenizer(":" + "".join(self.answers))
         self.max_new = 1
@@ -66,7 +82,8 @@ class Game(Task):
 
     def verify(self, prompt: Prompt, completion: str) -> Verdict:
         known = float(completion in self.answers)
-        return Verdict(known, {"correct": known}, "" if known else "not an answer of this game")
+        score = float(self.worth[self.answers.index(completion)]) if known else 0.0
+        return Verdict(score, {"correct": known}, "" if known else "not an answer of this game")
 
     def prefer(self, prompt: Prompt, first: str, second: str) -> float:
         places = [self.answers.index(text) if text in self.answers else None for text in (first, second)]

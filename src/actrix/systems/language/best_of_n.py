@@ -1,7 +1,7 @@
 """Plain sampling and best of n: a language model fitted to demonstrations, and the choice among n of its answers.
 
     n = 1                 plain sampling: one answer at the given temperature
-    choose = "vote"       the answer that most of the n samples give (self-consistency)
+    choose = "vote"       the answer that most of the n samples come to, whatever their working (self-consistency)
     choose = "likely"     the answer of the highest mean log-probability per token
 
 The baselines that methods which spend more on an answer are measured against. Fitting is supervised on the task's
@@ -55,5 +55,6 @@ class BestOfN(LanguageLearner):
         answers = []
         for i in range(0, len(texts), size):
             group, scores = texts[i : i + size], likely[i : i + size]
-            answers.append(group[select(group, scores, "vote" if self.config.choose == "vote" else "best")])
+            ballots = [task.conclusion(text) for text in group]
+            answers.append(group[select(ballots, scores, "vote" if self.config.choose == "vote" else "best")])
         return answers
