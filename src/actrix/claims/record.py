@@ -12,12 +12,8 @@ from actrix import registry
 
 FOLDER = Path(__file__).parent
 PARTS = (  # files of this folder that are no claims
-<<<<<<< HEAD
-    "__init__", "claim", "forks", "measures", "preferences", "record", "recordings", "rlpd", "rules", "teams", "worlds",
-=======
-    "__init__", "answers", "archives", "claim", "forks", "measures", "preferences", "record", "recordings", "rules",
-    "teams", "worlds",
->>>>>>> claims
+    "__init__", "answers", "archives", "claim", "forks", "measures", "preferences", "record", "recordings", "rlpd",
+    "rules", "teams", "worlds",
 )  # fmt: skip
 WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 
