@@ -143,8 +143,6 @@ def _library() -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if os.environ.get("ACTRIX_NATIVE", "1") == "0" or compiler is None or os.name != "posix":
         return None
-    # threads are those of the OpenMP that torch runs on, so that the two do not wait for each other
-    threads = ["-fopenmp"] if hasattr(ctypes.CDLL(None), "GOMP_parallel") and "clang" not in compiler else []
 
     def commands(made: Path) -> list[list[str]]:
         parts = str(made.with_suffix(".o"))
@@ -154,6 +152,9 @@ def _library() -> Path | None:
         ]
 
     try:
+        # threads are those of the OpenMP that torch runs on, GCC's, so that the two do not wait for each other
+        here = hasattr(ctypes.CDLL(None), "GOMP_parallel") and b"Free Software Foundation" in _version(compiler)
+        threads = ["-fopenmp"] if here else []
         return _built("kernels", compiler, _SOURCES, (*_FLAGS, *threads, _processor()), commands)
     except (OSError, subprocess.SubprocessError):
         return None
@@ -163,8 +164,7 @@ def _built(
     name: str, compiler: str, sources: Iterable[Path], flags: Iterable[str], commands: Callable[[Path], list[list[str]]]
 ) -> Path:
     """The path of a library, made now by the commands unless a former run has."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
-    told = (*(source.read_bytes() for source in sources), *(flag.encode() for flag in flags), version)
+    told = (*(source.read_bytes() for source in sources), *(flag.encode() for flag in flags), _version(compiler))
     key = hashlib.blake2b(b"\0".join(told), digest_size=12).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actrix"
     target = folder / f"{name}-{key}.so"
@@ -176,6 +176,11 @@ def _built(
                 subprocess.run(command, capture_output=True, timeout=_SECONDS, check=True)
             made.replace(target)
     return target
+
+
+@cache
+def _version(compiler: str) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS, check=True).stdout
 
 
 def _processor() -> str:
