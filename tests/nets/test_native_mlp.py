@@ -71,7 +71,7 @@ def test_what_is_kept_for_gradients_does_not_change_the_output():
         alone = net(x)
     assert torch.equal(alone, net(x))
     assert torch.equal(alone, net(x, frozen=True))
-    assert torch.equal(alone[:1], net(x, first=1))
+    assert torch.equal(alone[:1], net(x, which=slice(1)))
 
 
 def test_frozen_layers_pass_gradients_on_and_get_none():

@@ -28,16 +28,11 @@ _WORTH_LEAVING_A_GRAPH = 4_000_000  # multiplications of one member
 def serves(x: Tensor, weights: Sequence[Tensor], activation: str) -> bool:
     """Whether the kernels do for these layers and are worth their call: fp32 at full precision, on the CPU; more than
     a few rows; inside a graph, where layers need not be called one by one, large products."""
+    if activation not in ACTIVATIONS or x.dim() < 2 or not full_precision(x, weights[0]):
+        return False  # said first, since in an export the number of rows is not known
     rows = x.numel() // max(x.shape[-1], 1)
     least = _WORTH_LEAVING_A_GRAPH if torch.compiler.is_compiling() else 0
-    return (
-        activation in ACTIVATIONS
-        and x.dim() > 1
-        and rows >= _LEAST_ROWS
-        and full_precision(x, weights[0])
-        and rows * sum(w.shape[-2] * w.shape[-1] for w in weights) >= least
-        and _available()
-    )
+    return rows >= _LEAST_ROWS and rows * sum(w.shape[-2] * w.shape[-1] for w in weights) >= least and _available()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # a graph need not look inside
