@@ -5,7 +5,7 @@ from __future__ import annotations
 from actrix.claims.claim import Arm, Check, Claim, Training, trained
 
 WARM = {"model": "mini", "warm_steps": 700, "warm_slips": 0.7}
-TASK = {**WARM, "task": "countdown", "steps": 60, "eval_episodes": 200}
+TASK = {**WARM, "task": "countdown", "rate": 2e-4, "steps": 60, "eval_episodes": 200}
 
 
 def start(run: Training) -> float:
