@@ -22,7 +22,7 @@ class RunOptions:
     level: int = 1  # difficulty of the language task
     data: tuple[str, ...] = ()  # recorded experience to learn from: Minari folders, D4RL's HDF5, NPZ
     mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
-    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 150)
+    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 400)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
     workers: int = -1  # worker processes that share the environments; 0: in this process; -1: chosen by measuring
@@ -54,7 +54,7 @@ class RunOptions:
         check_data(self)
         untouched = self.steps == RunOptions.steps
         if self.task is not None and untouched:
-            return dataclasses.replace(self, steps=150).resolved()
+            return dataclasses.replace(self, steps=400).resolved()
         return dataclasses.replace(
             self,
             eval_episodes=self.eval_episodes or (10 if self.task is None else 200),
