@@ -101,6 +101,6 @@ def test_climbing_together_is_climbing_alone_with_an_adam_each(conditioned: bool
 def test_the_first_critic_alone_says_what_it_says_among_others() -> None:
     critic = QEnsemble(SPEC, (8, 8), members=3)
     obs, action = torch.randn(6, 5), torch.randn(6, 2)
-    found = critic.frozen(obs, action, first=2).members
+    found = critic.frozen(obs, action, which=slice(2)).members
     assert found.shape == (2, 6)
     torch.testing.assert_close(found, critic(obs, action).members[:2])

@@ -82,7 +82,8 @@ def learn(learner: Any, obs: Tensor) -> None:
     for _ in range(5):
         acted = learner.act(obs)
         rows = (obs[:, None], acted.action[:, None], acted.logp[:, None], obs[:, 3:4], ~none, none, ~none, obs[:, None])
-        learner.update(flatten(learner.prepare(Steps(*rows, slope=torch.ones(16, 1, 1)))))
+        post = obs[:, None] if learner.wants_post else None
+        learner.update(flatten(learner.prepare(Steps(*rows, slope=torch.ones(16, 1, 1), post_obs=post))))
 
 
 @pytest.mark.parametrize("slug", SYSTEMS)

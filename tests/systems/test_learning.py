@@ -8,6 +8,7 @@ on a busy machine).
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 import pytest
@@ -54,6 +55,8 @@ def learn(slug: str, env: str, steps: int, settings: dict[str, Any], seed: int =
 @pytest.mark.slow
 @pytest.mark.parametrize(("slug", "env", "steps", "least", "settings"), ROWS, ids=[r[0] for r in ROWS])
 def test_it_learns(slug: str, env: str, steps: int, least: float, settings: dict[str, Any]) -> None:
-    before, after = learn(slug, env, steps, settings)
+    # one run in six of A2C ends in a bad spell (32 runs on kernels of ours, 32 without): of three, the middle one
+    runs = [learn(slug, env, steps, settings, seed) for seed in range(3 if slug == "a2c" else 1)]
+    before, after = max(run[0] for run in runs), statistics.median(run[1] for run in runs)
     assert before < least - 40, "the untrained policy already passes: the test shows nothing"
     assert after > least, f"{before:.0f} -> {after:.0f}"
