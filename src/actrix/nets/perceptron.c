@@ -1,6 +1,7 @@
 /* Multilayer perceptrons, forward and backward, for fp32 on a CPU. See perceptron.h and native_mlp.py. Helpers and conventions are those
- * of decoding.c and training.c. Threads share rows going forward; going back they share rows for the gradients of units
- * and columns for those of weights, so that no number depends on how many threads there are. */
+ * of decoding.c and training.c. Threads share members where that is even. Else they share rows going forward, and going back
+ * rows for the gradients of units and columns or lines for those of weights. Every sum has one order, so that no number
+ * depends on how many threads there are. */
 #ifdef _OPENMP
 #include <omp.h>
 #endif
