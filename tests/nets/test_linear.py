@@ -10,6 +10,7 @@ from torch import Tensor
 
 from actrix.nets import linear as lin
 from actrix.nets.linear import linear, set_fast_products, set_precision, stacked_linear
+from actrix.nets.native import operators
 
 # (rows, in, out): below and above the size at which the fast products begin.
 SHAPES = [(7, 5, 3), (256, 17, 256), (256, 128, 128), (300, 130, 70), (256, 256, 1)]
@@ -112,6 +113,37 @@ def test_second_derivatives() -> None:
     exact = penalty(plain, [a.detach().double().requires_grad_() for a in args])
     for a, b in zip(penalty(linear, args), exact, strict=True):
         assert (a.double() - b).abs().max() <= 1e-5 * b.abs().max()
+
+
+@pytest.mark.skipif(not operators(), reason="no C++ compiler")
+@pytest.mark.parametrize(("rows", "terms", "columns"), [(1, 1, 1), (13, 300, 45), (300, 257, 64), (70, 1000, 131)])
+def test_products_of_any_strides(rows: int, terms: int, columns: int) -> None:
+    """The kernel against double precision; not a bit depends on threads."""
+    before = torch.get_num_threads()
+    for a_first, b_first, b_step in [(0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1), (1, 0, 2)]:
+        a = torch.randn(terms, rows).t() if a_first else torch.randn(rows, terms)
+        b = torch.randn(columns, terms).t() if b_first else torch.randn(terms, b_step * columns)[:, ::b_step]
+        for bias in (None, torch.randn(columns)):
+            found = []
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                found.append(torch.ops.actrix.product(a, b, bias))
+            torch.set_num_threads(before)
+            exact = a.double() @ b.double() + (0 if bias is None else bias)
+            assert (found[0] - exact).abs().max() <= 1e-6 * terms
+            assert torch.equal(found[0], found[1])
+            assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_gradients_of_weights_are_laid_out_as_they_are(turned: bool) -> None:
+    x, w, _ = (t.detach() for t in make(300, 128, 256))
+    weight = (w.t().contiguous() if turned else w).requires_grad_()
+    out = linear(x, weight.t() if turned else weight, None)
+    (grad,) = torch.autograd.grad(out.square().sum(), [weight])
+    exact = 2 * x.double().t() @ (x.double() @ w.double())
+    torch.testing.assert_close(grad.double(), exact.t() if turned else exact, rtol=1e-4, atol=1e-3)
+    assert grad.is_contiguous()
 
 
 @pytest.mark.skipif(not lin._HAS_ONEDNN, reason="PyTorch without oneDNN")

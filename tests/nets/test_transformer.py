@@ -292,5 +292,36 @@ def test_training_kernels_compute_the_states_and_gradients_of_pytorch(
     finally:
         torch.set_num_threads(before)
     for mine, want in zip(*found):
-        scale = float(want.abs().amax())
+        scale = float(want.detach().abs().amax())
         torch.testing.assert_close(mine.double(), want, rtol=0, atol=2e-5 * scale)
+
+
+@pytest.mark.skipif(kernels() is None, reason="no C compiler here")
+@pytest.mark.parametrize("shared", [0, 70])
+def test_training_kernels_serve_long_rows_and_do_not_depend_on_threads(shared: int) -> None:
+    """Rows of more queries than gradients are gathered for at a time, from a beginning of any length."""
+    torch.manual_seed(0)
+    net = Transformer(TransformerConfig(vocab=50, layers=2, width=72, heads=6, kv_heads=3, context=256))
+    x, lengths = torch.randint(50, (4, 251)), torch.tensor([251, 97, 230, 1])
+    x[:3, :shared] = x[0, :shared]
+    prefixes = Prefixes.of(x, lengths)
+    weight = torch.randn(len(prefixes.token_N), net.config.width)
+    exact = deepcopy(net).double()
+    exact.cos, exact.sin = exact.cos.double(), exact.sin.double()
+
+    def gradients(each: Transformer) -> list[torch.Tensor]:
+        hidden = each.hidden(x, prefixes)
+        loss = (hidden * weight.to(hidden.dtype)).sum()
+        return [hidden.detach(), *torch.autograd.grad(loss, list(each.parameters()))]
+
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(gradients(net))
+    finally:
+        torch.set_num_threads(before)
+    for mine, want in zip(found[0], gradients(exact)):
+        torch.testing.assert_close(mine.double(), want, rtol=0, atol=3e-5 * float(want.abs().amax()))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other))

@@ -149,15 +149,16 @@ class TransformerModel(LanguageModel):
         self, tokens_BL: Tensor, lengths_B: Tensor | None, temperature: float, entropy: bool
     ) -> tuple[Tensor, Tensor]:
         """In pieces, recomputed in the backward pass, where all logits at once would be large."""
-        weight, target = self.net.head_weight, tokens_BL[:, 1:]
-        prefixes = shared(tokens_BL, lengths_B)
-        hidden = self.net.hidden(tokens_BL, prefixes)
-        if prefixes is None or lengths_B is None:
+        weight, given, target = self.net.head_weight, tokens_BL[:, :-1], tokens_BL[:, 1:]
+        follows_B = None if lengths_B is None else (lengths_B - 1).clamp_min(0)  # of the last token, nothing is asked
+        prefixes = shared(given, follows_B)
+        hidden = self.net.hidden(given, prefixes)
+        if prefixes is None or follows_B is None:
             places = None
-            rows, wanted = hidden[:, :-1].flatten(0, 1), target.flatten()
+            rows, wanted = hidden.flatten(0, 1), target.flatten()
         else:
-            places = torch.arange(target.shape[1]) < lengths_B[:, None] - 1  # that a token of the row follows
-            rows, wanted = hidden.index_select(0, prefixes.node_BL[:, :-1][places]), target[places]
+            places = torch.arange(target.shape[1]) < follows_B[:, None]
+            rows, wanted = hidden.index_select(0, prefixes.node_BL[places]), target[places]
 
         def piece(hidden_NW: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
             return _gather(linear(hidden_NW, weight.t(), None), target_N, temperature, entropy)
@@ -179,7 +180,7 @@ class TransformerModel(LanguageModel):
 def shared(tokens_BL: Tensor, lengths_B: Tensor | None) -> Prefixes | None:
     """The distinct prefixes of the rows, where computing by them pays; None where it does not, and inside a graph,
     whose shapes may not depend on values."""
-    if lengths_B is None or tokens_BL.device.type != "cpu" or torch.compiler.is_compiling():
+    if lengths_B is None or tokens_BL.device.type != "cpu" or torch.compiler.is_compiling() or not lengths_B.any():
         return None
     prefixes = Prefixes.of(tokens_BL, lengths_B)
     return prefixes if len(prefixes.token_N) < WORTH_SHARING * tokens_BL.numel() else None

@@ -83,6 +83,7 @@ static inline __attribute__((always_inline)) void tile(int lines, int vectors, c
 #pragma GCC unroll 16
     for (int r = 0; r < lines; r++) sum[r][0] = sum[r][1] = (vec){0};
     for (int64_t i = 0; i < inputs; i++) {
+        if (along > 1) __builtin_prefetch(in + (i + inputs) * along, 0, 2); /* of the next tile of these columns */
         const vec left = *(const vec *)(panel + 2 * LANES * i), right = *(const vec *)(panel + 2 * LANES * i + LANES);
 #pragma GCC unroll 16
         for (int r = 0; r < lines; r++) {
@@ -99,6 +100,19 @@ static inline __attribute__((always_inline)) void tile(int lines, int vectors, c
 }
 
 enum what { STORE, ADD, SWIGLU, RELU };
+
+/* out [count] from the sums of a line, see product_of */
+static inline __attribute__((always_inline)) void finish(const float *restrict sum, const float *restrict bias,
+                                                         float *restrict out, int64_t count, enum what what) {
+    if (what == ADD)
+        for (int64_t i = 0; i < count; i++) out[i] += sum[i];
+    else if (bias && what == RELU)
+        for (int64_t i = 0; i < count; i++) out[i] = sum[i] + bias[i] < 0 ? 0 : sum[i] + bias[i];
+    else if (bias)
+        for (int64_t i = 0; i < count; i++) out[i] = sum[i] + bias[i];
+    else
+        for (int64_t i = 0; i < count; i++) out[i] = sum[i];
+}
 
 /* in [lines, inputs], its elements `across` and `along` floats apart, times a weight in panels, which are `apart` floats
  * apart, into out [lines, width], whose lines are `step` floats apart: stored, with a bias if there is one, through
@@ -129,16 +143,10 @@ static inline void product_of(const float *restrict in, int64_t across, int64_t 
                 float *o = out + (first + r) * step + left, *m = made[r];
                 if (what == SWIGLU)
                     for (int i = 0; i < LANES; i++) m[i] = m[LANES + i] * m[i] / (1.0f + exponential(-m[i]));
-                if (bias && what == RELU)
-                    for (int64_t i = 0; i < count; i++) o[i] = m[i] + bias[left + i] < 0 ? 0 : m[i] + bias[left + i];
-                else if (what == ADD && count == 2 * LANES)
-                    for (int i = 0; i < 2 * LANES; i++) o[i] += m[i];
-                else if (what == ADD)
-                    for (int64_t i = 0; i < count; i++) o[i] += m[i];
-                else if (bias)
-                    for (int64_t i = 0; i < count; i++) o[i] = m[i] + bias[left + i];
+                if (count == 2 * LANES) /* a constant, that the loops need not be asked about */
+                    finish(m, bias ? bias + left : 0, o, 2 * LANES, what);
                 else
-                    memcpy(o, m, count * sizeof(float));
+                    finish(m, bias ? bias + left : 0, o, count, what);
             }
         }
     }

@@ -2,11 +2,13 @@
 
 On a CPU, full-precision products go to oneDNN when they are large enough to pay
 for its call, because the BLAS that PyTorch ships runs at half of its speed on some
-processors. Everything else (other devices and types, autocast, reduced-precision
-matrix products, small products, export) uses plain PyTorch operations. Both ways
-compute in full float32 (unless `set_precision("medium")`: then operands and results of
-large products are rounded to bfloat16 where the processor has such products) and work
-in eager mode, under autograd to any order, and under ``torch.compile``.
+processors; products with a transposed operand, such as gradients of weights, go to a
+kernel of ours where there is a compiler (`actrix.nets.native`). Everything else (other
+devices and types, autocast, reduced-precision matrix products, small products, export)
+uses plain PyTorch operations. All ways compute in full float32 (unless
+`set_precision("medium")`: then operands and results of large products are rounded to
+bfloat16 where the processor has such products) and work in eager mode, under autograd to
+any order, and under ``torch.compile``.
 
 Weights are stored as ``[in, out]``, and as ``[E, in, out]`` for a stack of ``E``
 networks of one shape (an ensemble of critics).
@@ -18,6 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from actrix.nets.native import operators
 
 __all__ = ["full_precision", "linear", "set_fast_products", "set_precision", "stacked_linear"]
 
@@ -52,6 +56,9 @@ def _fast_linear_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool)
 
 
 def _fast_matmul_cpu(a: Tensor, b: Tensor) -> Tensor:
+    if a.stride(0) == 1 and operators():  # as in slopes of weights: oneDNN would have to be given a copy
+        out: Tensor = torch.ops.actrix.product(a, b, None)
+        return out
     return _fast_linear_cpu(a, b, None, False)
 
 
@@ -87,13 +94,10 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | No
     need_x, need_weight, need_bias, _ = ctx.needs_input_grad
     if ctx.relu:
         grad = torch.where(out > 0, grad, 0.0)
-    return (
-        _product(grad, weight.t()) if need_x else None,
-        # The copy is made here so that a compiled graph can do it on all threads.
-        _product(x.t().contiguous(), grad) if need_weight else None,
-        grad.sum(0) if need_bias else None,
-        None,
-    )
+    to_weight = None
+    if need_weight:  # laid out as the weight is
+        to_weight = _product(grad.t(), x).t() if weight.stride(0) == 1 else _product(x.t(), grad)
+    return _product(grad, weight.t()) if need_x else None, to_weight, grad.sum(0) if need_bias else None, None
 
 
 if _HAS_ONEDNN:

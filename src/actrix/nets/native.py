@@ -22,8 +22,10 @@ import torch
 from torch import Tensor
 
 _SOURCES = [  # the first has the others
-    Path(__file__).with_name(name) for name in ("kernels.c", "decoding.c", "training.c", "perceptron.c", "perceptron.h")
+    Path(__file__).with_name(name)
+    for name in ("kernels.c", "decoding.c", "products.c", "training.c", "perceptron.c", "products.h", "perceptron.h")
 ]
+_HEADERS = [source for source in _SOURCES if source.suffix == ".h"]
 _FLAGS = (
     "-O3",
     "-march=native",
@@ -80,23 +82,23 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         self.read_tokens, self.speak, self._draw = library.read_tokens, library.speak, library.draw
         self.attention, self.gated = library.attention, library.gated
+        self.rms_norms, self.rms_norms_back = library.rms_norms, library.rms_norms_back
         model, store, forest = map(ctypes.POINTER, (CModel, CCache, CForest))
         self.read_tokens.argtypes = [model, store, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2]
-        self.attention.argtypes = [forest, *[_POINTER] * 4, *[_SIZE] * 2]
-        self.rms_norm, self.rms_norm_back = library.rms_norm, library.rms_norm_back
-        self.rms_norm.argtypes = [_POINTER, _SIZE, *[_POINTER] * 2, *[_SIZE] * 2, ctypes.c_float]
-        self.rms_norm_back.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
-        self.gated.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
+        self.attention.argtypes = [forest, *[_POINTER] * 4, _SIZE]
+        self.rms_norms.argtypes = [*[_POINTER] * 3, *[_SIZE] * 2, ctypes.c_float, _SIZE]
+        self.rms_norms_back.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float, _SIZE]
+        self.gated.argtypes = [*[_POINTER] * 4, *[_SIZE] * 3]
         self.speak.argtypes = [*self.read_tokens.argtypes[:3], *[_SIZE] * 3, *[_POINTER] * 6, ctypes.c_float, _SIZE]
         self._draw.argtypes = [*[_POINTER] * 5, *[_SIZE] * 2, ctypes.c_float]
         self.read_tokens.restype = ctypes.c_int
-        for function in (self.speak, self._draw, self.attention, self.gated, self.rms_norm):
+        for function in (self.speak, self._draw, self.attention, self.gated, self.rms_norms, self.rms_norms_back):
             function.restype = None
-        self.rms_norm_back.restype = None
         self.attention_room = library.attention_room  # floats of work
-        self.attention_room.argtypes, self.attention_room.restype = [forest], _SIZE
-        library.lanes.restype = _SIZE
+        self.attention_room.argtypes, self.attention_room.restype = [forest, _SIZE], _SIZE
+        library.lanes.restype = library.gains.restype = _SIZE
         self.lanes: int = library.lanes()  # floats in a vector
+        self.gains: int = library.gains()  # parts that the slope of a gain comes in
 
     def draw(self, logits_BV: Tensor, uniform_B: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
         """Draws from softmax(logits * sharpness) by inversion: ids [B] and their log-probabilities [B]."""
@@ -123,7 +125,7 @@ def operators() -> bool:
     library, compiler = _library(), shutil.which("g++") or shutil.which("clang++")
     if kernels() is None or library is None or compiler is None:
         return False
-    parts = Path(__file__).with_name("operators.cpp"), Path(__file__).with_name("perceptron.h")
+    parts = Path(__file__).with_name("operators.cpp"), *_HEADERS
     home = Path(torch.__file__).parent
     flags = ["-std=c++20", "-O2", "-shared", "-fPIC", f"-I{home}/include", f"-L{home}/lib", str(library), "-ltorch_cpu"]
 

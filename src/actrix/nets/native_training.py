@@ -10,11 +10,6 @@ Suffixes: B rows, L length, N distinct prefixes (B L without shared ones), H que
 from __future__ import annotations
 
 import ctypes
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from actrix.nets.native import CForest, Kernels, kernels
+
+_WORTH_A_THREAD = 20_000  # numbers
 
 
 def native(x: Tensor) -> Kernels | None:
@@ -53,12 +50,10 @@ class Forest:
     def run(self, qkv: Tensor, grad: Tensor | None, out: Tensor) -> None:
         """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; with its `grad`, that of `qkv` is added to `out`."""
 
-        def part(start: int, end: int) -> None:
-            work = torch.empty(self.native.attention_room(ctypes.byref(self.forest)))
-            arrays = (None if t is None else t.data_ptr() for t in (qkv, grad, out, work))
-            self.native.attention(ctypes.byref(self.forest), *arrays, start, end)
-
-        _share_out(part, self.keys)
+        threads = min(torch.get_num_threads(), self.keys)
+        work = torch.empty(self.native.attention_room(ctypes.byref(self.forest), threads))
+        arrays = (None if t is None else t.data_ptr() for t in (qkv, grad, out, work))
+        self.native.attention(ctypes.byref(self.forest), *arrays, threads)
 
 
 class _Attention(torch.autograd.Function):
@@ -101,13 +96,8 @@ class _Gated(torch.autograd.Function):
 
 def _gate(native: Kernels, up: Tensor, out: Tensor | None, grad: Tensor | None, back: Tensor | None) -> None:
     width = up.shape[-1] // 2
-
-    def part(start: int, end: int) -> None:
-        steps = ((up, 8), (out, 4), (grad, 4), (back, 8))  # bytes of a line for each unit of width
-        places = (None if t is None else t.data_ptr() + start * width * size for t, size in steps)
-        native.gated(*places, end - start, width)
-
-    _share_out(part, up.numel() // (2 * width))
+    arrays = (None if t is None else t.data_ptr() for t in (up, out, grad, back))
+    native.gated(*arrays, up.numel() // (2 * width), width, _threads(up))
 
 
 class _Norm(torch.autograd.Function):
@@ -117,12 +107,8 @@ class _Norm(torch.autograd.Function):
         ctx.save_for_backward(x, gain)
         ctx.eps, ctx.native = eps, native
         out, width = torch.empty_like(x), x.shape[-1]
-
-        def part(start: int, end: int) -> None:
-            mine = (t.data_ptr() + 4 * start * width for t in (x, out))
-            native.rms_norm(next(mine), width, gain.data_ptr(), next(mine), end - start, width, eps)
-
-        _share_out(part, x.numel() // width)
+        arrays = (t.data_ptr() for t in (x, gain, out))
+        native.rms_norms(*arrays, x.numel() // width, width, eps, _threads(x))
         return out
 
     @staticmethod
@@ -130,16 +116,10 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, gain = ctx.saved_tensors
         grad, back, width = grad.contiguous(), torch.empty_like(x), x.shape[-1]
-        to_gains: dict[int, Tensor] = {}  # of each part
-
-        def part(start: int, end: int) -> None:
-            to_gains[start] = torch.zeros_like(gain)
-            mine, above, below = (t.data_ptr() + 4 * start * width for t in (x, grad, back))
-            arrays = (mine, gain.data_ptr(), above, below, to_gains[start].data_ptr())
-            ctx.native.rms_norm_back(*arrays, end - start, width, ctx.eps)
-
-        _share_out(part, x.numel() // width)
-        return back, sum((to_gains[start] for start in sorted(to_gains)), torch.zeros_like(gain)), None, None
+        to_gain = x.new_empty(ctx.native.gains, width)
+        arrays = (t.data_ptr() for t in (x, gain, grad, back, to_gain))
+        ctx.native.rms_norms_back(*arrays, x.numel() // width, width, ctx.eps, _threads(x))
+        return back, to_gain.sum(0), None, None
 
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float, native: Kernels) -> Tensor:
@@ -160,21 +140,6 @@ def swiglu(up: Tensor, native: Kernels) -> Tensor:
     return out
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="actrix")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not follow into a forked process
-
-
-def _share_out(part: Callable[[int, int], None], count: int) -> None:
-    """part(start, end) over ranges that make up `count`, one for each of torch's threads, at once."""
-    threads = min(torch.get_num_threads(), count)
-    edges = [count * i // max(threads, 1) for i in range(threads + 1)]
-    others = [_pool().submit(part, *pair) for pair in pairwise(edges[1:])]
-    if threads:
-        part(edges[0], edges[1])
-    for other in others:
-        other.result()
+def _threads(x: Tensor) -> int:
+    """As many as are allowed and worth it."""
+    return max(1, min(torch.get_num_threads(), x.numel() // _WORTH_A_THREAD))

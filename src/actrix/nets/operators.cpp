@@ -1,15 +1,17 @@
-// The passes of perceptron.c as operators of PyTorch, by its stable interface: called from a compiled graph or from
-// Python, they cost a few microseconds. Parameters: the weights of all layers, [in, out] or [members, in, out], then their
-// biases. See native_mlp.py, which gives shapes to graphs and gradients to both.
+// Products (products.c) and the passes of perceptron.c as operators of PyTorch, by its stable interface: called from a
+// compiled graph or from Python, they cost a few microseconds. linear.py and native_mlp.py give them shapes for graphs, and
+// gradients. Parameters of a perceptron: the weights of all layers, [in, out] or [members, in, out], then their biases.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 #include <vector>
 
 #include "perceptron.h"
+#include "products.h"
 
 using torch::stable::Tensor;
 
@@ -18,6 +20,26 @@ namespace {
 constexpr int64_t WORTH_A_THREAD = 1'000'000; // multiplications
 
 float *place(const Tensor &t) { return static_cast<float *>(t.data_ptr()); }
+
+int64_t threads_for(int64_t multiplications) {
+    const int64_t allowed = torch::stable::get_num_threads();
+    return std::max<int64_t>(1, std::min(allowed, multiplications / WORTH_A_THREAD));
+}
+
+// a [M, K] b [K, N] + bias [N] -> [M, N], operands of any strides
+Tensor product(Tensor a, Tensor b, std::optional<Tensor> bias) {
+    if (b.stride(0) != 1 && b.stride(1) != 1) b = torch::stable::contiguous(b);
+    if (bias) bias = torch::stable::contiguous(*bias);
+    struct factors told {a.size(0), a.size(1), b.size(1), a.stride(0), a.stride(1), b.stride(0), b.stride(1)};
+    Tensor out = torch::stable::new_empty(a, {told.rows, told.columns});
+    Tensor work = torch::stable::new_empty(a, {multiply_room(&told)});
+    told.a = place(a);
+    told.b = place(b);
+    told.bias = bias ? place(*bias) : nullptr;
+    told.out = place(out);
+    multiply(&told, place(work), threads_for(told.rows * told.terms * told.columns));
+    return out;
+}
 
 // One call: its layers, where they are, and tensors that have to live as long.
 struct Call {
@@ -64,8 +86,7 @@ struct Call {
         }
         unit.push_back(out);
         told.unit = unit.data();
-        const int64_t allowed = torch::stable::get_num_threads();
-        const int64_t threads = std::max<int64_t>(1, std::min(allowed, multiplications / WORTH_A_THREAD));
+        const int64_t threads = threads_for(multiplications);
         Tensor work = torch::stable::new_empty(x(), {perceptron_room(&told, slopes != nullptr, threads)});
         if (slopes)
             perceptron_back(&told, slopes, place(work), threads);
@@ -131,6 +152,7 @@ std::vector<Tensor> slopes_of(Tensor grad, Tensor x, std::vector<Tensor> paramet
 } // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(actrix, library) {
+    library.def("product(Tensor a, Tensor b, Tensor? bias) -> Tensor");
     library.def("perceptron(Tensor x, Tensor[] parameters, int activation, bool keep) -> (Tensor, Tensor)");
     library.def("perceptron_slopes(Tensor grad, Tensor x, Tensor[] parameters, Tensor kept, int activation, bool to_x, "
                 "bool to_mine) -> (Tensor, Tensor)");
@@ -139,6 +161,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(actrix, library) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(actrix, CPU, library) {
+    library.impl("product", TORCH_BOX(&product));
     library.impl("perceptron", TORCH_BOX(&forward));
     library.impl("perceptron_slopes", TORCH_BOX(&slopes_in_line));
     library.impl("perceptron_slopes_of", TORCH_BOX(&slopes_of));

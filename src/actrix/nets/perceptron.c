@@ -1,67 +1,10 @@
 /* Multilayer perceptrons, forward and backward, for fp32 on a CPU. See perceptron.h and native_mlp.py. Helpers and conventions are those
- * of decoding.c and training.c. Threads share members where that is even. Else they share rows going forward, and going back
+ * of decoding.c and products.c. Threads share members where that is even. Else they share rows going forward, and going back
  * rows for the gradients of units and columns or lines for those of weights. Every sum has one order, so that no number
  * depends on how many threads there are. */
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 #include "perceptron.h"
 
-enum { BLOCK = 128, DEPTH = 256 }; /* rows that go through the layers together; rows that are summed together */
-
-/* Columns left, left + 1, ... of x [lines, width], as many as there are up to PANEL, into panel [lines, PANEL]. */
-static void panel_of(const float *restrict x, int64_t lines, int64_t width, int64_t left, float *restrict panel) {
-    const int64_t count = least(PANEL, width - left);
-    for (int64_t i = 0; i < lines; i++, panel += PANEL) {
-        if (count == PANEL)
-            for (int64_t c = 0; c < PANEL; c++) panel[c] = x[i * width + left + c];
-        else
-            for (int64_t c = 0; c < PANEL; c++) panel[c] = c < count ? x[i * width + left + c] : 0.0f;
-    }
-}
-
-/* x [LANES, LANES] with lines `step` apart, transposed, into lines PANEL apart: halves of ever smaller squares swapped. */
-static inline void turned_square(const float *restrict x, int64_t step, float *restrict to) {
-#if defined(__clang__)
-    for (int c = 0; c < LANES; c++)
-        for (int i = 0; i < LANES; i++) to[i * PANEL + c] = x[c * step + i];
-#else
-    typedef int32_t places __attribute__((vector_size(4 * LANES)));
-    vec line[LANES];
-#pragma GCC unroll 16
-    for (int c = 0; c < LANES; c++) line[c] = *(const vec *)(x + c * step);
-#pragma GCC unroll 4
-    for (int half = 1; half < LANES; half *= 2) {
-        places low, high;
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            low[i] = i & half ? LANES + i - half : i;
-            high[i] = i & half ? LANES + i : i + half;
-        }
-#pragma GCC unroll 16
-        for (int c = 0; c < LANES; c++)
-            if (!(c & half)) {
-                const vec a = line[c], b = line[c + half];
-                line[c] = __builtin_shuffle(a, b, low);
-                line[c + half] = __builtin_shuffle(a, b, high);
-            }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) *(vec *)(to + i * PANEL) = line[i];
-#endif
-}
-
-/* Lines top, top + 1, ... of x [lines, width], as many as there are up to PANEL, into panel [width, PANEL]. */
-static void turned_panel_of(const float *restrict x, int64_t lines, int64_t width, int64_t top, float *restrict panel) {
-    const int64_t count = least(PANEL, lines - top), whole = count == PANEL ? width / LANES * LANES : 0;
-    x += top * width;
-    for (int64_t i = 0; i < whole; i += LANES) {
-        turned_square(x + i, width, panel + i * PANEL);
-        turned_square(x + LANES * width + i, width, panel + i * PANEL + LANES);
-    }
-    for (int64_t i = whole; i < width; i++)
-        for (int64_t c = 0; c < PANEL; c++) panel[i * PANEL + c] = c < count ? x[c * width + i] : 0.0f;
-}
+enum { BLOCK = 128 }; /* rows that go through the layers together */
 
 static void hyperbolic(float *restrict x, int64_t count) {
     for (int64_t i = 0; i < count; i++) {
@@ -88,18 +31,6 @@ static int64_t own_room(const struct perceptron *p) {
 int64_t perceptron_room(const struct perceptron *p, int64_t back, int64_t threads) {
     return threads * own_room(p) + (back ? 2 * p->members * p->rows * widest(p, 1, p->layers) : 0);
 }
-
-#ifdef _OPENMP
-#define PARALLEL _Pragma("omp parallel num_threads(threads) if(threads > 1)")
-#define BARRIER _Pragma("omp barrier")
-#define ME omp_get_thread_num()
-#define TEAM omp_get_num_threads()
-#else
-#define PARALLEL
-#define BARRIER
-#define ME 0
-#define TEAM 1
-#endif
 
 /* What a thread works at: members first to last, and of their rows and columns the share `me` of `team`. */
 struct share {
@@ -128,7 +59,7 @@ void perceptron(const struct perceptron *p, float *work, int64_t threads) {
                     float *y = p->unit[l + 1] ? p->unit[l + 1] + (e * rows + from) * out : scratch[l % 2];
                     const enum what what = !last && p->activation == RECTIFIER ? RELU : STORE;
                     for (int64_t left = 0; left < out; left += PANEL) {
-                        panel_of(p->weight[l] + e * in * out, in, out, left, panel);
+                        panel_of(p->weight[l] + e * in * out + left, out, in, least(PANEL, out - left), panel);
                         product_of(x, in, 1, lines, in, panel, 0, p->bias[l] + e * out + left, y + left,
                                    least(PANEL, out - left), out, what);
                     }
@@ -143,7 +74,7 @@ void perceptron(const struct perceptron *p, float *work, int64_t threads) {
 static void descend(const float *weight, int64_t in, int64_t out, const float *above, int64_t rows, float *to,
                     enum what what, float *panel) {
     for (int64_t top = 0; top < in; top += PANEL) {
-        turned_panel_of(weight, in, out, top, panel);
+        turned_panel_of(weight + top * out, out, least(PANEL, in - top), out, panel);
         product_of(above, out, 1, rows, out, panel, 0, 0, to + top, least(PANEL, in - top), in, what);
     }
 }
@@ -161,7 +92,7 @@ static void gather(const float *x, const float *above, int64_t rows, int64_t in,
             float total[PANEL] = {0};
             for (int64_t from = 0; from < rows; from += DEPTH) {
                 const int64_t depth = least(DEPTH, rows - from);
-                panel_of(above + from * out, depth, out, left, panel);
+                panel_of(above + from * out + left, out, depth, count, panel);
                 for (int64_t i = 0; part == 0 && i < depth; i++)
                     for (int64_t c = 0; c < PANEL; c++) total[c] += panel[i * PANEL + c];
                 product_of(x + from * in + first, 1, in, lines, depth, panel, 0, 0, weight + first * out + left, count, out,

@@ -1,5 +1,5 @@
 /* What lies between the products of a training step of a transformer, forward and backward, for fp32 on a CPU. See
- * native_training.py. Helpers and conventions are those of decoding.c.
+ * native_training.py. Helpers and conventions are those of decoding.c and products.c.
  *
  * Rows are a forest of N nodes, the distinct beginnings of rows (`Prefixes`): node [rows, length] of each place, and
  * place [N], the first place of each node, where its attention is computed. With `count[row]` places in use. */
@@ -9,9 +9,7 @@ struct forest {
     const float *cos, *sin; /* [context, dim / 2] */
 };
 
-enum { PANEL = 2 * LANES, QUERIES = 2 * TILE }; /* columns of a panel; queries of a row that are taken together */
-
-static int64_t whole(int64_t n) { return (n + PANEL - 1) / PANEL * PANEL; }
+enum { QUERIES = 2 * TILE, CHUNK = 4 * QUERIES, GAINS = 16 }; /* queries of a row that are taken together, and whose slopes are; parts of a sum */
 
 /* x [lines, dim] turned by the angles of the places from `place` on, forth (sign 1) or back (-1), and scaled. */
 static void turn_lines(const struct forest *f, float *restrict x, int64_t place, int64_t lines, float sign, float scale) {
@@ -29,44 +27,47 @@ static void turn_lines(const struct forest *f, float *restrict x, int64_t place,
 /* x [lines, dim] in panels of its columns, [panels, depth, PANEL]; lines from `lines` to depth are zero. */
 static void by_columns(const float *restrict x, int64_t lines, int64_t depth, int64_t dim, float *restrict panels) {
     for (int64_t left = 0; left < dim; left += PANEL, panels += depth * PANEL) {
-        for (int64_t i = 0; i < lines; i++)
-            memcpy(panels + i * PANEL, x + i * dim + left, least(PANEL, dim - left) * sizeof(float));
+        panel_of(x + left, dim, lines, least(PANEL, dim - left), panels);
         memset(panels + lines * PANEL, 0, (depth - lines) * PANEL * sizeof(float));
     }
 }
 
-/* x [lines, dim] in panels of its lines, [panels, dim, PANEL]. */
-static void by_lines(const float *restrict x, int64_t lines, int64_t dim, float *restrict panels) {
-    for (int64_t i = 0; i < lines; i++)
-        for (int64_t d = 0; d < dim; d++) panels[(i / PANEL * dim + d) * PANEL + i % PANEL] = x[i * dim + d];
+/* x [lines, dim] in panels of its lines, [panels, dim, PANEL]; there is room for whole panels of them. */
+static void by_lines(float *restrict x, int64_t lines, int64_t dim, float *restrict panels) {
+    memset(x + lines * dim, 0, (whole(lines) - lines) * dim * sizeof(float));
+    for (int64_t top = 0; top < lines; top += PANEL) turned_panel_of(x + top * dim, dim, PANEL, dim, panels + top * dim);
 }
 
-/* x [lines, width] -> [width, lines] */
-static void transpose(const float *restrict x, int64_t lines, int64_t width, float *restrict out) {
-    for (int64_t j = 0; j < width; j++)
-        for (int64_t i = 0; i < lines; i++) out[j * lines + i] = x[i * width + j];
+/* to [places, dim] += weight [queries, places]^T of [queries, dim], the latter in panels; a query sees the places up to
+ * its own, of which the first is `first`; lines of weight are `step` floats apart and zero where it sees nothing. */
+static void to_seen(const float *restrict weight, int64_t step, int64_t first, int64_t queries, int64_t dim,
+                    const float *restrict panels, float *restrict to) {
+    for (int64_t s = 0; s < first + queries; s += TILE) {
+        const int64_t start = s > first ? s - first : 0;
+        product_of(weight + start * step + s, 1, step, least(TILE, first + queries - s), queries - start,
+                   panels + start * PANEL, queries * PANEL, 0, to + s * dim, dim, dim, ADD);
+    }
+}
+
+static int64_t room(const struct forest *f) { /* of one thread */
+    const int64_t wide = whole(f->dim), slots = whole(f->length);
+    return slots * (6 * f->dim + wide + 2 * CHUNK) + CHUNK * (2 * f->dim + 2 * wide) + QUERIES * f->dim;
 }
 
 /* Floats that `attention` needs as work. */
-int64_t attention_room(const struct forest *f) {
-    const int64_t wide = whole(f->dim), slots = whole(f->length);
-    return slots * (6 * f->dim + 2 * wide + 3 * QUERIES) + QUERIES * (3 * f->dim + wide);
-}
+int64_t attention_room(const struct forest *f, int64_t threads) { return threads * room(f); }
 
-/* Causal attention with rotary positions, of the key heads `from` to `to` and their queries: qkv [N, heads + 2 keys,
- * dim] to out [N, heads, dim], if `grad` is null; else grad [N, heads, dim] of out to out [N, heads + 2 keys, dim], that
- * of qkv, which is added to. */
-void attention(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t from,
-               int64_t to) {
+static void attend(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t from,
+                   int64_t to) {
     const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
     const int64_t wide = whole(dim), slots = whole(f->length), size = dim * sizeof(float);
     const float scale = 1.0f / sqrtf((float)dim);
     float *keys = work, *values = keys + slots * dim, *key_lines = values + slots * dim; /* of a row and key head */
     float *value_lines = key_lines + slots * dim, *columns = value_lines + slots * dim;  /* values', or keys' if grad */
     float *to_keys = columns + slots * wide, *to_values = to_keys + slots * dim;
-    float *scores = to_values + slots * dim, *slopes = scores + QUERIES * slots, *turned = slopes + QUERIES * slots;
-    float *queries = turned + QUERIES * slots, *grads = queries + QUERIES * dim, *mixed = grads + QUERIES * dim;
-    float *panels = mixed + QUERIES * dim; /* of queries or gradients */
+    float *scores = to_values + slots * dim, *slopes = scores + CHUNK * slots; /* lines are `slots` apart */
+    float *queries = slopes + CHUNK * slots, *grads = queries + CHUNK * dim, *mixed = grads + CHUNK * dim;
+    float *query_panels = mixed + QUERIES * dim, *grad_panels = query_panels + CHUNK * wide;
     for (int64_t row = 0; row < f->rows; row++) {
         const int64_t *node = f->node + row * f->length, count = f->count[row];
         int64_t own = 0; /* the first place whose node is the row's own; all after it are too */
@@ -82,44 +83,50 @@ void attention(const struct forest *f, const float *qkv, const float *grad, floa
             if (grad) by_lines(values, count, dim, value_lines);
             if (grad) memset(to_keys, 0, 2 * slots * size);
             for (int64_t h = k * group; h < (k + 1) * group; h++)
-                for (int64_t first = own, n; first < count; first += n) {
-                    n = least(QUERIES, count - first);
-                    const int64_t span = whole(first + n);
-                    for (int64_t i = 0; i < n; i++) memcpy(queries + i * dim, qkv + node[first + i] * line + h * dim, size);
-                    turn_lines(f, queries, first, n, 1, scale);
-                    product(queries, n, dim, key_lines, dim * PANEL, 0, scores, span, STORE);
-                    for (int64_t i = 0; i < n; i++) {
-                        float *restrict score = scores + i * span;
-                        const int64_t used = first + i + 1;
-                        const float share = 1.0f / soften(score, 0, used - 1);
-                        for (int64_t s = 0; s < used; s++) score[s] *= share;
-                        memset(score + used, 0, (span - used) * sizeof(float));
+                for (int64_t begin = own; begin < count; begin += CHUNK) {
+                    const int64_t end = least(begin + CHUNK, count), seen = whole(end);
+                    for (int64_t i = begin; i < end; i++) {
+                        memcpy(queries + (i - begin) * dim, qkv + node[i] * line + h * dim, size);
+                        if (grad) memcpy(grads + (i - begin) * dim, grad + (node[i] * heads + h) * dim, size);
                     }
-                    if (!grad) {
-                        product(scores, n, span, columns, slots * PANEL, 0, mixed, dim, STORE);
-                        for (int64_t i = 0; i < n; i++) memcpy(out + (node[first + i] * heads + h) * dim, mixed + i * dim, size);
-                        continue;
+                    turn_lines(f, queries, begin, end - begin, 1, scale);
+                    for (int64_t first = begin, n; first < end; first += n) {
+                        n = least(QUERIES, end - first);
+                        const int64_t span = whole(first + n), done = first - begin;
+                        float *score = scores + done * slots, *slope = slopes + done * slots;
+                        product_of(queries + done * dim, dim, 1, n, dim, key_lines, dim * PANEL, 0, score, span, slots, STORE);
+                        for (int64_t i = 0; i < n; i++) {
+                            float *restrict p = score + i * slots;
+                            const int64_t used = first + i + 1;
+                            const float share = 1.0f / soften(p, 0, used - 1);
+                            for (int64_t s = 0; s < used; s++) p[s] *= share;
+                            memset(p + used, 0, (seen - used) * sizeof(float));
+                        }
+                        if (!grad) {
+                            product_of(score, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
+                            for (int64_t i = 0; i < n; i++)
+                                memcpy(out + (node[first + i] * heads + h) * dim, mixed + i * dim, size);
+                            continue;
+                        }
+                        product_of(grads + done * dim, dim, 1, n, dim, value_lines, dim * PANEL, 0, slope, span, slots, STORE);
+                        for (int64_t i = 0; i < n; i++) {
+                            const float *restrict p = score + i * slots;
+                            float *restrict d = slope + i * slots, mean = 0;
+                            const int64_t used = first + i + 1;
+                            for (int64_t s = 0; s < used; s++) mean += p[s] * d[s];
+                            for (int64_t s = 0; s < used; s++) d[s] = p[s] * (d[s] - mean);
+                            memset(d + used, 0, (seen - used) * sizeof(float));
+                        }
+                        product_of(slope, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
+                        turn_lines(f, mixed, first, n, -1, scale);
+                        for (int64_t i = 0; i < n; i++)
+                            for (int64_t d = 0; d < dim; d++) out[node[first + i] * line + h * dim + d] += mixed[i * dim + d];
                     }
-                    for (int64_t i = 0; i < n; i++) memcpy(grads + i * dim, grad + (node[first + i] * heads + h) * dim, size);
-                    product(grads, n, dim, value_lines, dim * PANEL, 0, slopes, span, STORE);
-                    for (int64_t i = 0; i < n; i++) {
-                        const float *restrict score = scores + i * span;
-                        float *restrict slope = slopes + i * span, mean = 0;
-                        const int64_t used = first + i + 1;
-                        for (int64_t s = 0; s < used; s++) mean += score[s] * slope[s];
-                        for (int64_t s = 0; s < used; s++) slope[s] = score[s] * (slope[s] - mean);
-                        memset(slope + used, 0, (span - used) * sizeof(float));
-                    }
-                    product(slopes, n, span, columns, slots * PANEL, 0, mixed, dim, STORE);
-                    turn_lines(f, mixed, first, n, -1, scale);
-                    for (int64_t i = 0; i < n; i++)
-                        for (int64_t d = 0; d < dim; d++) out[node[first + i] * line + h * dim + d] += mixed[i * dim + d];
-                    by_columns(queries, n, n, dim, panels);
-                    transpose(slopes, n, span, turned);
-                    product(turned, span, n, panels, n * PANEL, 0, to_keys, dim, ADD);
-                    by_columns(grads, n, n, dim, panels);
-                    transpose(scores, n, span, turned);
-                    product(turned, span, n, panels, n * PANEL, 0, to_values, dim, ADD);
+                    if (!grad) continue;
+                    by_columns(queries, end - begin, end - begin, dim, query_panels);
+                    to_seen(slopes, slots, begin, end - begin, dim, query_panels, to_keys);
+                    by_columns(grads, end - begin, end - begin, dim, grad_panels);
+                    to_seen(scores, slots, begin, end - begin, dim, grad_panels, to_values);
                 }
             if (!grad) continue;
             turn_lines(f, to_keys, 0, count, -1, 1);
@@ -132,11 +139,17 @@ void attention(const struct forest *f, const float *qkv, const float *grad, floa
     }
 }
 
+/* Causal attention with rotary positions: qkv [N, heads + 2 keys, dim] to out [N, heads, dim], if `grad` is null; else
+ * grad [N, heads, dim] of out to out [N, heads + 2 keys, dim], that of qkv, which is added to. Threads share key heads. */
+void attention(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t threads) {
+    PARALLEL attend(f, qkv, grad, out, work + ME * room(f), f->keys * ME / TEAM, f->keys * (ME + 1) / TEAM);
+}
+
 /* up [lines, gates then values] to out [lines, width] = gate * sigmoid(gate) * value, if `grad` is null; else grad of
  * out to back of up. */
 void gated(const float *restrict up, float *restrict out, const float *restrict grad, float *restrict back,
-           int64_t lines, int64_t width) {
-    for (int64_t line = 0; line < lines; line++) {
+           int64_t lines, int64_t width, int64_t threads) {
+    PARALLEL for (int64_t line = lines * ME / TEAM, end = lines * (ME + 1) / TEAM; line < end; line++) {
         const float *gate = up + 2 * line * width, *value = gate + width;
         if (!grad) {
             float *o = out + line * width;
@@ -153,17 +166,33 @@ void gated(const float *restrict up, float *restrict out, const float *restrict 
     }
 }
 
-/* The backward pass of rms_norm, of dense lines: grad of its output to back of x; that of the gain is added to to_gain. */
-void rms_norm_back(const float *restrict x, const float *restrict gain, const float *restrict grad, float *restrict back,
-                   float *restrict to_gain, int64_t lines, int64_t width, float eps) {
-    for (int64_t line = 0; line < lines; line++, x += width, grad += width, back += width) {
-        float sum = 0, along = 0;
-        for (int64_t i = 0; i < width; i++) sum += x[i] * x[i];
-        for (int64_t i = 0; i < width; i++) along += grad[i] * gain[i] * x[i];
-        const float scale = 1.0f / sqrtf(sum / (float)width + eps), less = scale * scale * along / (float)width;
-        for (int64_t i = 0; i < width; i++) {
-            back[i] = scale * (grad[i] * gain[i] - less * x[i]);
-            to_gain[i] += grad[i] * x[i] * scale;
+/* rms_norm of dense lines. */
+void rms_norms(const float *x, const float *gain, float *out, int64_t lines, int64_t width, float eps, int64_t threads) {
+    PARALLEL {
+        const int64_t first = lines * ME / TEAM, last = lines * (ME + 1) / TEAM;
+        rms_norm(x + first * width, width, gain, out + first * width, last - first, width, eps);
+    }
+}
+
+/* The backward pass of rms_norms: grad of its output to back of x; that of the gain goes to to_gain [GAINS, width], as
+ * the sum of its lines. */
+void rms_norms_back(const float *restrict x, const float *restrict gain, const float *restrict grad, float *restrict back,
+                    float *restrict to_gain, int64_t lines, int64_t width, float eps, int64_t threads) {
+    PARALLEL for (int64_t part = ME; part < GAINS; part += TEAM) {
+        float *restrict mine = to_gain + part * width;
+        memset(mine, 0, width * sizeof(float));
+        for (int64_t line = lines * part / GAINS, end = lines * (part + 1) / GAINS; line < end; line++) {
+            const float *restrict a = x + line * width, *restrict g = grad + line * width;
+            float *restrict b = back + line * width, sum = 0, along = 0;
+            for (int64_t i = 0; i < width; i++) sum += a[i] * a[i];
+            for (int64_t i = 0; i < width; i++) along += g[i] * gain[i] * a[i];
+            const float scale = 1.0f / sqrtf(sum / (float)width + eps), less = scale * scale * along / (float)width;
+            for (int64_t i = 0; i < width; i++) {
+                b[i] = scale * (g[i] * gain[i] - less * a[i]);
+                mine[i] += g[i] * a[i] * scale;
+            }
         }
     }
 }
+
+int64_t gains(void) { return GAINS; }

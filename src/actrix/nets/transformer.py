@@ -121,7 +121,8 @@ class Prefixes:
 
     @staticmethod
     def of(tokens_BL: Tensor, lengths_B: Tensor) -> Prefixes:
-        """Exact: column by column, places with the same parent and the same token are one node. On the CPU."""
+        """Exact: column by column, places with the same parent and the same token are one node. What a row does not
+        share lies together. On the CPU."""
         tokens, lengths = tokens_BL.numpy(), lengths_B.numpy()
         base = int(tokens.max(initial=0)) + 1
         node = np.zeros(tokens.shape, np.int64)
@@ -134,9 +135,13 @@ class Prefixes:
             node[rows, t] = parent[rows] = count + which
             places.append(rows[first] * tokens.shape[1] + t)
             count += len(first)
-        place = torch.from_numpy(np.concatenate(places))
+        found = np.concatenate(places)
+        order = np.argsort(found)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(count)
+        place = torch.from_numpy(found[order])
         position = place % tokens.shape[1]
-        return Prefixes(tokens_BL.flatten()[place], position, torch.from_numpy(node), place, lengths_B)
+        return Prefixes(tokens_BL.flatten()[place], position, torch.from_numpy(rank[node]), place, lengths_B)
 
     def spread(self, x_N: Tensor) -> Tensor:
         """[N, ...] -> [B, L, ...]."""
