@@ -58,7 +58,7 @@ def check(got: tuple[Tensor, ...], args: list[Tensor], relu: bool, tol: float) -
 def used(f: Callable[..., Tensor], args: list[Tensor]) -> bool:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as p:
         f(*args)
-    return any("fast_linear" in e.key for e in p.key_averages())
+    return any("mkldnn::_linear_pointwise" in e.key for e in p.key_averages())
 
 
 @pytest.mark.parametrize("relu", [False, True])

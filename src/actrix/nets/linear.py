@@ -100,6 +100,20 @@ def _linear_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | No
     return _product(grad, weight.t()) if need_x else None, to_weight, grad.sum(0) if need_bias else None, None
 
 
+class _Linear(torch.autograd.Function):
+    """`fast_linear` where there is no graph to be made: without the operator's own way through Python."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+        out = _fast_linear_cpu(x, weight, bias, relu)
+        _linear_setup(ctx, (x, weight, bias, relu), out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        return _linear_backward(ctx, grad)
+
+
 if _HAS_ONEDNN:
     _LIB.impl("fast_linear", _fast_linear_cpu, "CPU")
     _LIB.impl("fast_matmul", _fast_matmul_cpu, "CPU")
@@ -156,10 +170,12 @@ def _pays(a: Tensor, b: Tensor, least: int = _MIN_PRODUCT) -> bool:
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """``a [M, K] @ b [K, N] -> [M, N]``, operands of any strides."""
-    if _pays(a, b):
-        out: Tensor = torch.ops.actrix.fast_matmul(a, b)
-        return out
-    return a @ b
+    if not _pays(a, b):
+        return a @ b
+    if not torch.compiler.is_compiling() and not torch.is_grad_enabled():
+        return _fast_matmul_cpu(a, b)
+    out: Tensor = torch.ops.actrix.fast_matmul(a, b)
+    return out
 
 
 def _as_sum(weight: Tensor) -> bool:
@@ -188,7 +204,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, *, relu: bool = False
     if x.dim() > 2:
         return linear(x.flatten(0, -2), weight, bias, relu=relu).unflatten(0, x.shape[:-1])
     if x.dim() == 2 and _pays(x, weight):
-        out: Tensor = torch.ops.actrix.fast_linear(x, weight, bias, relu)
+        call = torch.ops.actrix.fast_linear if torch.compiler.is_compiling() else _Linear.apply
+        out: Tensor = call(x, weight, bias, relu)
         return out
     if x.dim() == 2 and _rounds(x, weight):
         out = (x.bfloat16() @ weight.bfloat16()).float()

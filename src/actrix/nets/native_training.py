@@ -48,7 +48,7 @@ class Forest:
         self.forest = CForest(rows, self.length, heads, keys, self.dim, *addresses)
 
     def run(self, qkv: Tensor, grad: Tensor | None, out: Tensor) -> None:
-        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; with its `grad`, that of `qkv` is added to `out`."""
+        """Attention of qkv [N, H + 2 K, D] into out [N, H, D]; or from its `grad` that of `qkv` into out."""
 
         threads = min(torch.get_num_threads(), self.keys)
         work = torch.empty(self.native.attention_room(ctypes.byref(self.forest), threads))
@@ -70,7 +70,7 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (qkv,) = ctx.saved_tensors
-        back, grad = torch.zeros_like(qkv), grad.contiguous()
+        back, grad = torch.empty_like(qkv), grad.contiguous()
         ctx.forest.run(qkv, grad, back)
         return back, None
 

@@ -97,10 +97,11 @@ static void attend(const struct forest *f, const float *qkv, const float *grad, 
                         product_of(queries + done * dim, dim, 1, n, dim, key_lines, dim * PANEL, 0, score, span, slots, STORE);
                         for (int64_t i = 0; i < n; i++) {
                             float *restrict p = score + i * slots;
-                            const int64_t used = first + i + 1;
+                            const int64_t used = first + i + 1, end = (used + LANES - 1) / LANES * LANES;
                             const float share = 1.0f / soften(p, 0, used - 1);
-                            for (int64_t s = 0; s < used; s++) p[s] *= share;
                             memset(p + used, 0, (seen - used) * sizeof(float));
+                            for (int64_t s = 0; s < end; s += LANES)
+                                for (int c = 0; c < LANES; c++) p[s + c] *= share;
                         }
                         if (!grad) {
                             product_of(score, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
@@ -112,15 +113,15 @@ static void attend(const struct forest *f, const float *qkv, const float *grad, 
                         for (int64_t i = 0; i < n; i++) {
                             const float *restrict p = score + i * slots;
                             float *restrict d = slope + i * slots, mean = 0;
-                            const int64_t used = first + i + 1;
-                            for (int64_t s = 0; s < used; s++) mean += p[s] * d[s];
-                            for (int64_t s = 0; s < used; s++) d[s] = p[s] * (d[s] - mean);
+                            const int64_t used = first + i + 1, end = (used + LANES - 1) / LANES * LANES;
                             memset(d + used, 0, (seen - used) * sizeof(float));
+                            for (int64_t s = 0; s < end; s++) mean += p[s] * d[s];
+                            for (int64_t s = 0; s < end; s += LANES)
+                                for (int c = 0; c < LANES; c++) d[s + c] = p[s + c] * (d[s + c] - mean);
                         }
                         product_of(slope, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
                         turn_lines(f, mixed, first, n, -1, scale);
-                        for (int64_t i = 0; i < n; i++)
-                            for (int64_t d = 0; d < dim; d++) out[node[first + i] * line + h * dim + d] += mixed[i * dim + d];
+                        for (int64_t i = 0; i < n; i++) memcpy(out + node[first + i] * line + h * dim, mixed + i * dim, size);
                     }
                     if (!grad) continue;
                     by_columns(queries, end - begin, end - begin, dim, query_panels);
@@ -130,17 +131,19 @@ static void attend(const struct forest *f, const float *qkv, const float *grad, 
                 }
             if (!grad) continue;
             turn_lines(f, to_keys, 0, count, -1, 1);
-            for (int64_t t = 0; t < count; t++)
+            for (int64_t t = 0; t < count; t++) { /* rows after this one add to what they share of it */
+                float *restrict key = out + node[t] * line + (heads + k) * dim, *restrict value = key + f->keys * dim;
                 for (int64_t d = 0; d < dim; d++) {
-                    out[node[t] * line + (heads + k) * dim + d] += to_keys[t * dim + d];
-                    out[node[t] * line + (heads + f->keys + k) * dim + d] += to_values[t * dim + d];
+                    key[d] = to_keys[t * dim + d] + (t < own ? key[d] : 0.0f);
+                    value[d] = to_values[t * dim + d] + (t < own ? value[d] : 0.0f);
                 }
+            }
         }
     }
 }
 
 /* Causal attention with rotary positions: qkv [N, heads + 2 keys, dim] to out [N, heads, dim], if `grad` is null; else
- * grad [N, heads, dim] of out to out [N, heads + 2 keys, dim], that of qkv, which is added to. Threads share key heads. */
+ * grad [N, heads, dim] of out to out [N, heads + 2 keys, dim], that of qkv. Threads share key heads. */
 void attention(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t threads) {
     PARALLEL attend(f, qkv, grad, out, work + ME * room(f), f->keys * ME / TEAM, f->keys * (ME + 1) / TEAM);
 }
