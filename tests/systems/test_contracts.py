@@ -199,7 +199,8 @@ TRUNCATED = torch.tensor([False, True, False, True])
 
 @torch.no_grad()
 def make_constant(module: nn.Module, value: float) -> float:
-    """Every critic in the module says `value` of everything, or the largest number that it can; returns which."""
+    """Every critic in the module says `value` of everything, or the largest number that it can, and is as sure of it as
+    it can be; returns which."""
     said = value
     for critic in module.modules():
         if not isinstance(critic, QEnsemble | DiscreteQ | StateValue | GaussianQ | CategoricalQ):
@@ -213,6 +214,8 @@ def make_constant(module: nn.Module, value: float) -> float:
             said = float(critic.atoms[-1])
         else:
             critic.net.layers[-1].bias.fill_(value)  # type: ignore[union-attr]
+        if isinstance(critic, GaussianQ):
+            critic.net.layers[-1].bias[..., 1] = -HUGE  # type: ignore[union-attr]
     return said
 
 
