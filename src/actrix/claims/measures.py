@@ -120,4 +120,5 @@ def played(run: Training, episodes: int, sampled: bool = False) -> Played:
             playing &= ~ended
             obs, mask = out.obs, out.mask
     worlds.close()
-    return Played(*(np.stack(column) for column in zip(*rows)), terminated=terminated)
+    seen, reached, reward, within = (np.stack(column) for column in zip(*rows))
+    return Played(seen, reached, reward, within, terminated)

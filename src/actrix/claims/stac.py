@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
+from actrix.claims.claim import Arm, Part, Training, trained
 from actrix.claims.measures import played, value_bias
 from actrix.envs.points import inside_disc
 
