@@ -56,9 +56,7 @@ class Config:
     regularise: float = 0.1  # weight of KL(policy || behaviour) in the behaviour's loss
     hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actors and critic (tanh)
     rate: float = 1e-3  # Adam learning rate of policy and value
-    anneal: int = (
-        0  # environment steps in which that rate falls to 0, linearly (the whole run, in the paper); 0 keeps it
-    )
+    anneal: int = 0  # environment steps in which that rate falls to 0, linearly (in the paper: all); 0 keeps it
     discount: float = 0.99  # per environment step
     decay: float = 0.95  # lambda of generalised advantage estimation
     clip: float = 0.2  # bound on the change of a probability ratio

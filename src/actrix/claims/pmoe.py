@@ -1,0 +1,80 @@
+"""The claim of PMOE: components keep several solutions, as only the best one learns, and a router says who that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
+from actrix.claims.measures import played
+from actrix.envs.points import MultiGoal, goal_at
+
+STEPS = 16_000
+GOALS = {"env": "actrix.envs.points:MultiGoal-v0", "steps": STEPS, "eval_episodes": 1, "envs": 4, "hidden": (64, 64),
+         "batch": 128, "rate": 3e-3, "warmup": 500, "updates_per_step": 0.25}  # fmt: skip
+STILL = -5.0 * MultiGoal.limit  # the return of who does not move
+OFTEN = 0.1  # of all episodes: a goal that is reached so often is one that the policy goes to
+
+
+def found(run: Training) -> Mapping[str, float]:
+    """How many goals the policy goes to, what it gets, and how evenly the components are used, late in training."""
+    seen = played(run, 200)
+    ends = goal_at(seen.last)[seen.terminated]
+    shares = np.bincount(ends, minlength=4) / len(seen.terminated)
+    late = run.figures[-500:]
+    usage = float(np.mean([f["usage"] for f in late])) if "usage" in late[-1] else 0.0
+    return {
+        "goals": float((shares > OFTEN).sum()),
+        "gain": float(seen.returns.mean() - STILL) / -STILL,
+        "usage": usage / float(np.log(4)),
+    }
+
+
+def arm(name: str, role: Any, figure: str, system: str = "pmoe", variant: str = "", **settings: Any) -> Arm:
+    return Arm(name, role, Part(trained(system, GOALS, settings, variant=variant), found, figure))
+
+
+def arms(figure: str) -> tuple[Arm, ...]:
+    return (
+        arm("pmoe", "method", figure),
+        arm("unrouted", "ablation", figure, frequency=0.0),
+        arm("gated", "baseline", figure, variant="mixtures:Gated"),
+        arm("sac", "baseline", figure, "sac"),
+    )
+
+
+claim = Claim(
+    system="pmoe",
+    statement="A mixture learned by its best component keeps several solutions of a task, where one Gaussian, and "
+    "experts that are averaged, keep one; it returns as much or more; the router's frequency loss is needed.",
+    source="2104.09122, sections 4 and 5; the task with several goals is ours, as the published ones do not fit",
+    minutes=6,
+    checks=(
+        Check(
+            "goals",
+            question="To how many of four goals that are as good as each other does the policy go?",
+            metric=f"goals in which more than {OFTEN:.0%} of 200 episodes end, as the policy is evaluated",
+            seeds=3,
+            arms=arms("goals"),
+            rules=("mean(pmoe) >= 3", "mean(sac) <= 2", "mean(gated) <= 2"),
+        ),
+        Check(
+            "return",
+            question="Does it get as much as SAC, and is it the router that sees to that?",
+            metric="mean return of 200 episodes, from 0 (who does not move) to about 1 (the best possible)",
+            seeds=3,
+            arms=arms("gain"),
+            rules=("mean(pmoe) >= mean(sac)", "mean(unrouted) <= 0.8 * mean(pmoe)"),
+        ),
+        Check(
+            "usage",
+            question="Are all components used?",
+            metric="entropy of the router's mean weights in a batch, as a share of log 4, mean of the last 500 rounds",
+            seeds=3,
+            arms=(arm("pmoe", "method", "usage"),),
+            rules=("min(pmoe) > 0.5",),
+        ),
+    ),
+)
