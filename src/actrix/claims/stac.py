@@ -5,21 +5,79 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actrix.claims.claim import Arm, Part, Training, trained
-from actrix.claims.measures import played, value_bias
-from actrix.envs.points import inside_disc
+import numpy as np
+import torch
 
-STEPS = 12_000
+from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
+from actrix.claims.measures import played, value_bias
+from actrix.envs.points import RiskyPoint, inside_disc, risk_at
+
+STEPS = 16_000
 RISKY = {"env": "actrix.envs.points:RiskyPoint-v0", "steps": STEPS, "eval_episodes": 1, "envs": 4, "hidden": (64, 64),
-         "batch": 128, "rate": 1e-3, "warmup": 1_000, "updates_per_step": 0.25}  # fmt: skip
+         "batch": 128, "rate": 2e-3, "warmup": 1_000, "updates_per_step": 0.25, "target_rate": 0.01}  # fmt: skip
+PLACES = np.array([[0.5, 0.5], [0.4, 0.5], [0.6, 0.5], [0.5, 0.4], [0.5, 0.6]])  # in the disc
 
 
 def found(run: Training) -> Mapping[str, float]:
-    """Share of steps inside the disc, mean return (both of 200 episodes), and how far values are off."""
-    seen = played(run, 200)
-    inside = inside_disc(seen.obs)[seen.within].mean()
-    return {"inside": 100 * float(inside), "return": float(seen.returns.mean()), "bias": value_bias(run)}
+    """Of 200 episodes the share of steps inside the disc (percent); the bias of the values; and how far the critic's
+    deviation is off in the disc, where nearly all of the target's is that of the penalty."""
+    seen, learner = played(run, 200), run.trainer.learner
+    chance = risk_at(PLACES)
+    true = RiskyPoint.penalty * np.sqrt(chance * (1 - chance))
+    obs = torch.from_numpy(PLACES.astype(np.float32))
+    with torch.no_grad():
+        std = learner.critic(obs, learner.act(obs, "mean").action).std[0].numpy()  # type: ignore[operator]
+    return {
+        "inside": 100 * float(inside_disc(seen.obs)[seen.within].mean()),
+        "bias": value_bias(run),
+        "deviation": float(np.abs(std / true - 1).mean()),
+    }
 
 
-def arm(name: str, role: Any, figure: str, system: str = "stac", variant: str = "", **settings: Any) -> Arm:
-    return Arm(name, role, Part(trained(system, RISKY, settings, variant=variant), found, figure))
+def arm(name: str, role: Any, figure: str, pessimism: float, variant: str = "") -> Arm:
+    return Arm(name, role, Part(trained("stac", RISKY, {"pessimism": pessimism}, variant=variant), found, figure))
+
+
+claim = Claim(
+    system="stac",
+    statement="The one critic's deviation is the chance in a step. A price on it makes the policy avoid risk, and "
+    "keeps values from being too high, without a second critic.",
+    source="2601.00737, sections 5 and 6",
+    minutes=6,
+    checks=(
+        Check(
+            "disc",
+            question="Does the policy keep out of the risky disc the more, the higher the price of chance?",
+            metric="steps inside of the disc, percent of those of 200 episodes",
+            seeds=3,
+            arms=(
+                arm("half", "method", "inside", 0.5),
+                arm("quarter", "method", "inside", 0.25),
+                arm("none", "ablation", "inside", 0.0),
+                arm("blind", "control", "inside", 0.5, "chance:Blind"),
+            ),
+            rules=(
+                "mean(none) > mean(quarter)",
+                "mean(quarter) > mean(half)",
+                "mean(none) >= 3 * mean(half)",
+                "mean(blind) >= 2 * mean(half)",
+            ),
+        ),
+        Check(
+            "bias",
+            question="Are values too high without the price, and lower with it?",
+            metric="mean of value less return over the states of 10 episodes, as a share of the return's mean size",
+            seeds=3,
+            arms=(arm("half", "method", "bias", 0.5), arm("none", "ablation", "bias", 0.0)),
+            rules=("mean(none) - mean(half) > 0.1", "mean(none) > 0"),
+        ),
+        Check(
+            "deviation",
+            question="Is what the critic is unsure of the chance that there is?",
+            metric="mean relative error of its deviation at five places in the disc, against that of the penalty",
+            seeds=3,
+            arms=(arm("half", "method", "deviation", 0.5), arm("none", "ablation", "deviation", 0.0)),
+            rules=("mean(half) <= 0.25",),
+        ),
+    ),
+)
