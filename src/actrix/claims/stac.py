@@ -12,9 +12,10 @@ from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 from actrix.claims.measures import played, value_bias
 from actrix.envs.points import RiskyPoint, inside_disc, risk_at
 
-STEPS = 16_000
+STEPS = 20_000
 RISKY = {"env": "actrix.envs.points:RiskyPoint-v0", "steps": STEPS, "eval_episodes": 1, "envs": 4, "hidden": (64, 64),
-         "batch": 128, "rate": 2e-3, "warmup": 1_000, "updates_per_step": 0.25, "target_rate": 0.01}  # fmt: skip
+         "batch": 128, "rate": 2e-3, "warmup": 1_000, "updates_per_step": 0.3, "target_rate": 0.01,
+         "target_entropy": 0.0}  # fmt: skip
 PLACES = np.array([[0.5, 0.5], [0.4, 0.5], [0.6, 0.5], [0.5, 0.4], [0.5, 0.6]])  # in the disc
 
 
