@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # the authors' settings for discrete actions
 ADAPT = {"adapt_every": 16, "adapt_epochs": 16, "adapt_minibatches": 4, "adapt_kl": 0.01, "regularise": 0.0}
@@ -41,6 +42,8 @@ def gathered(run: Training, settings: Mapping[str, Any], wrong: bool = False) ->
 def sampling_error(learner: Any, steps: Any) -> float:
     """mean log pi_D - log pi over the data D, in nats: pi_D is the policy with its last layer fitted to them by maximum
     likelihood (2,000 steps of Adam, rate 1e-3 falling to a third, as published)."""
+    import torch
+
     obs, action = steps.obs.flatten(0, 1), steps.action.flatten(0, 1)
     net = learner.actor.net
     with torch.no_grad():
@@ -61,6 +64,8 @@ def sampling_error(learner: Any, steps: Any) -> float:
 
 
 def likelihood(x: Tensor, weight: Tensor, bias: Tensor, action: Tensor) -> Tensor:
+    import torch
+
     return torch.log_softmax(x @ weight + bias, -1).gather(1, action)
 
 
@@ -75,6 +80,8 @@ def errors(run: Training) -> Mapping[str, float]:
 
 def shares(run: Training) -> Mapping[str, float]:
     """KL(what was pulled || policy) of three arms with known probabilities, in thousandths of a nat."""
+    import torch
+
     learner: Any = run.trainer.learner
     policy = np.array(POLICY)
     with torch.no_grad():

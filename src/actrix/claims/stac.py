@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 from actrix.claims.measures import played, value_bias
-from actrix.envs.points import RiskyPoint, inside_disc, risk_at
 
 STEPS = 20_000
 RISKY = {"env": "actrix.envs.points:RiskyPoint-v0", "steps": STEPS, "eval_episodes": 1, "envs": 4, "hidden": (64, 64),
@@ -22,6 +20,10 @@ PLACES = np.array([[0.5, 0.5], [0.4, 0.5], [0.6, 0.5], [0.5, 0.4], [0.5, 0.6]]) 
 def found(run: Training) -> Mapping[str, float]:
     """Of 200 episodes the share of steps inside the disc (percent); the bias of the values; and how far the critic's
     deviation is off in the disc, where nearly all of the target's is that of the penalty."""
+    import torch
+
+    from actrix.envs.points import RiskyPoint, inside_disc, risk_at
+
     seen, learner = played(run, 200), run.trainer.learner
     chance = risk_at(PLACES)
     true = RiskyPoint.penalty * np.sqrt(chance * (1 - chance))
