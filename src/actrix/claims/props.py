@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # the authors' settings for discrete actions
 ADAPT = {"adapt_every": 16, "adapt_epochs": 16, "adapt_minibatches": 4, "adapt_kl": 0.01, "regularise": 0.0}
@@ -45,28 +42,25 @@ def sampling_error(learner: Any, steps: Any) -> float:
     import torch
 
     obs, action = steps.obs.flatten(0, 1), steps.action.flatten(0, 1)
-    net = learner.actor.net
+    *body, head = learner.actor.net.layers
     with torch.no_grad():
         x = learner.actor.encoder(obs)
-        for layer in net.layers[:-1]:
+        for layer in body:
             x = torch.tanh(layer(x))
-        policy = torch.log_softmax(net.layers[-1](x), -1).gather(1, action)
-    weight, bias = (p.detach().clone().requires_grad_() for p in (net.layers[-1].weight, net.layers[-1].bias))
+    weight, bias = (p.detach().clone().requires_grad_() for p in (head.weight, head.bias))
     adam = torch.optim.Adam([weight, bias], lr=1e-3)
     rate = torch.optim.lr_scheduler.LinearLR(adam, total_iters=2_000)
+
+    def likelihood() -> Any:
+        return torch.log_softmax(x @ weight + bias, -1).gather(1, action).mean()
+
+    before = float(likelihood())
     for _ in range(2_000):
         adam.zero_grad()
-        likelihood(x, weight, bias, action).mean().neg().backward()
+        (-likelihood()).backward()
         adam.step()
         rate.step()
-    with torch.no_grad():
-        return float((likelihood(x, weight, bias, action) - policy).mean())
-
-
-def likelihood(x: Tensor, weight: Tensor, bias: Tensor, action: Tensor) -> Tensor:
-    import torch
-
-    return torch.log_softmax(x @ weight + bias, -1).gather(1, action)
+    return float(likelihood()) - before
 
 
 def errors(run: Training) -> Mapping[str, float]:
