@@ -14,6 +14,7 @@ from actrix.actors.mixture import SquashedMixture, component
 from actrix.claims.variants.mixtures import Everyone, Gated
 from actrix.envs.many import make_worlds
 from actrix.envs.points import MultiGoal, goal_at
+from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.spec import vector_spec
 from actrix.systems.control import pmoe
@@ -134,6 +135,11 @@ def test_the_target_is_of_the_component_that_was_drawn() -> None:
     torch.testing.assert_close(found, worth)
     share = learner.actor.log_prob(batch.obs, action) - logp
     torch.testing.assert_close(share, torch.full((32,), 0.5).log(), atol=0.02, rtol=0)
+
+
+def test_a_mixture_of_nothing_is_refused() -> None:
+    with pytest.raises(ActrixError, match="--components must be at least 1, not 0"):
+        build("pmoe", SPECS["box"], components=0)
 
 
 def test_component_picks_rows() -> None:

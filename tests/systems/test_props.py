@@ -13,6 +13,7 @@ from test_contracts import SPECS, batch_of, build, experience
 from torch import Tensor
 
 from actrix.data.batches import joined
+from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.feeds import flatten
 from actrix.run.trainer import RunOptions, Trainer
@@ -202,3 +203,10 @@ def test_the_stream_of_a_behaviour_is_its_own() -> None:
         found.append(trainer.feed.collect(trainer.learner).action)  # type: ignore[attr-defined]
         trainer.close()
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("name", ["batches", "adapt_minibatches", "adapt_epochs"])
+def test_numbers_that_make_no_sense_are_refused(name: str) -> None:
+    with pytest.raises(ActrixError, match=f"--{name.replace('_', '-')} must be at least 1, not 0") as caught:
+        trainer_of(**{name: 0})
+    assert caught.value.misuse

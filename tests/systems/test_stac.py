@@ -15,6 +15,7 @@ from actrix.actors.gaussian import SoftGaussian
 from actrix.claims.variants.chance import Blind
 from actrix.envs.many import make_worlds
 from actrix.envs.points import RiskyPoint, inside_disc, risk_at
+from actrix.errors import ActrixError
 from actrix.nets.mlp import MLP
 from actrix.objectives.distributional import gaussian_likelihood
 from actrix.rng import torch_stream
@@ -121,6 +122,11 @@ def test_dropout_keeps_the_mean_and_is_of_calls_not_of_modes(layer_norm: bool) -
         found = net(x, training=True)
     assert found.mean().item() == pytest.approx(net(x[:1]).item(), abs=4 * (variance / 4_000).sqrt().item())
     assert found.var().item() == pytest.approx(variance.item(), rel=0.1)
+
+
+def test_to_drop_everything_is_refused() -> None:
+    with pytest.raises(ActrixError, match="--dropout must be at least 0 and below 1, not 1"):
+        build("stac", SPECS["box"], dropout=1.0)
 
 
 def test_learning_drops_and_acting_does_not() -> None:

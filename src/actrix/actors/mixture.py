@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from actrix.actors.base import Action, Actor
 from actrix.actors.categorical import choose
 from actrix.actors.gaussian import gaussian_logp, squash_correction
+from actrix.errors import ActrixError
 from actrix.nets.mlp import MLP
 from actrix.spec import Spec
 
@@ -47,6 +48,8 @@ class SquashedMixture(Actor):
     ) -> None:
         """router: units of its hidden layers; none is one linear map of the observation."""
         super().__init__(spec)
+        if components < 1:
+            raise ActrixError(f"--components must be at least 1, not {components}", misuse=True)
         self.shape = (components, 2 * spec.action_size)
         self.net = MLP(self.encoder.size, hidden, components * 2 * spec.action_size, activation)
         self.router = MLP(self.encoder.size, router, components, activation)

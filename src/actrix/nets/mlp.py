@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.errors import ActrixError
 from actrix.nets import native_mlp
 from actrix.nets.linear import linear, stacked_linear
 
@@ -99,6 +100,8 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ActrixError(f"--dropout must be at least 0 and below 1, not {dropout}", misuse=True)
         sizes = [inputs, *hidden, outputs]
         gains = [math.sqrt(2.0)] * len(hidden) + [head_gain] if orthogonal else [None] * (len(hidden) + 1)
         shapes = list(zip(sizes[:-1], sizes[1:], gains))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from actrix.data.batches import Steps, joined
+from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.feeds import RolloutFeed, Setting, flatten
 from actrix.run.learner import Learner
@@ -33,6 +34,11 @@ class BehaviourFeed(RolloutFeed):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
+        config = setting.learner.config
+        for name, least in (("batches", 1), ("adapt_every", 0), ("adapt_epochs", 1), ("adapt_minibatches", 1)):
+            if getattr(config, name) < least:
+                option = name.replace("_", "-")
+                raise ActrixError(f"--{option} must be at least {least}, not {getattr(config, name)}", misuse=True)
         self.past: list[Steps] = []  # batches as they were gathered [N, T], oldest first
         self.at_hand: list[Steps] = []  # the same as rows, seen by the present policy
 
