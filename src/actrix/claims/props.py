@@ -19,7 +19,7 @@ HALF = {**CARTPOLE, **SAMPLED, "steps": 4_096, "batches": 1, "eval_episodes": 1}
 PULLS = 256
 ARMS = {"env": "actrix.claims.worlds:ThreeArms-v0", **SAMPLED, "steps": PULLS, "batches": 1, "horizon": PULLS,
         "hidden": (), "normalise_obs": False, "rate": 0.0, "eval_episodes": 1}  # fmt: skip
-PULLING = {**ADAPT, "adapt_every": 4, "adapt_minibatches": 1, "adapt_rate": 0.05, "adapt_kl": 0.1}
+PULLING = {**ADAPT, "adapt_every": 4, "adapt_epochs": 8, "adapt_minibatches": 1, "adapt_rate": 0.05, "adapt_kl": 1e9}
 POLICY = (0.5, 0.3, 0.2)
 STEPS = 16_384
 LEARNING = {**CARTPOLE, "steps": STEPS, "anneal": STEPS, "eval_every": 2_048}
@@ -54,13 +54,13 @@ def sampling_error(learner: Any, steps: Any) -> float:
     def likelihood() -> Any:
         return torch.log_softmax(x @ weight + bias, -1).gather(1, action).mean()
 
-    before = float(likelihood())
+    before = likelihood().detach()
     for _ in range(2_000):
         adam.zero_grad()
         (-likelihood()).backward()
         adam.step()
         rate.step()
-    return float(likelihood()) - before
+    return float(likelihood().detach() - before)
 
 
 def errors(run: Training) -> Mapping[str, float]:
