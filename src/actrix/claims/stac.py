@@ -55,9 +55,9 @@ claim = Claim(
     "their steps there. The likely reason is the budget, 20,000 steps and 5,700 updates of small networks: at 0.5 the "
     "way through the middle and the way around are worth nearly the same from the far corner, and learned values blur "
     "them. Chosen on seeds 1000 and 1001: rates, steps, and a target entropy of 0 (at -2, the usual, and at -1, 17 to "
-    "25 percent were found at a price of 0.5, for want of exploration). The rules of the disc and of the bias were "
-    "fixed before anything was run, but for that of the blind arm, which was added before it was first run; that of the "
-    "deviation was fixed after seeing seeds 1000 and 1001. The published tasks (Hopper and larger) were not run.",
+    "25 percent were found at a price of 0.5, for want of exploration). The rules of the disc were fixed before "
+    "anything was run, but for that of the blind arm, which was added before that arm was first run; the others after "
+    "seeing seeds 1000 and 1001. The published tasks (Hopper and larger) were not run.",
     checks=(
         Check(
             "disc",
