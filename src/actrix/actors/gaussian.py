@@ -51,14 +51,15 @@ class SquashedGaussian(Actor):
         self.net = MLP(self.encoder.size, hidden, 2 * spec.action_size, activation)
         self.log_std_range = log_std_range
 
-    def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation before squashing, both [B, A]."""
+    def distribution(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before squashing, both [B, A]. `training`: as networks are while they learn,
+        for those that know a difference."""
         mean, log_std = self.net(self.encoder(obs)).chunk(2, -1)
         return mean, log_std.clamp(*self.log_std_range)
 
-    def sample(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
         """Reparameterised action [B, A] and its log-density [B]."""
-        mean, log_std = self.distribution(obs)
+        mean, log_std = self.distribution(obs, training)
         return squashed(mean, log_std, torch.randn_like(mean))
 
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,6 +84,33 @@ class SquashedGaussian(Actor):
         if mode == "mean":
             return Action(torch.tanh(self.distribution(obs)[0]))
         return Action(*self.sample(obs))
+
+
+class SoftGaussian(SquashedGaussian):
+    """A squashed Gaussian with std = softplus(max(raw, raw_low)), not bounded above, normalised layers, and dropout in
+    calls that say `training` (see `MLP`).
+
+    `act` in mode "mean" is the mean of the squashed action, not the squashed mean: of 2 `pairs` actions, whose noise is
+    spread evenly, is the same at every call, and comes with both signs.
+    """
+
+    def __init__(
+        self, spec: Spec, hidden: Sequence[int], dropout: float = 0.0, raw_low: float = -5.0, pairs: int = 5
+    ) -> None:
+        Actor.__init__(self, spec)
+        self.net = MLP(self.encoder.size, hidden, 2 * spec.action_size, layer_norm=True, dropout=dropout)
+        self.raw_low, self.pairs = raw_low, pairs
+
+    def distribution(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        mean, raw = self.net(self.encoder(obs), training=training).chunk(2, -1)
+        return mean, F.softplus(raw.clamp(min=self.raw_low)).log()
+
+    def act(self, obs: Tensor, mode: str = "sample", mask: Tensor | None = None) -> Action:
+        if mode != "mean":
+            return Action(*self.sample(obs))
+        mean, log_std = (x[:, None] for x in self.distribution(obs))
+        noise = log_std.exp() * fixed_normal(self.pairs, mean.shape[-1], mean)
+        return Action(0.5 * (torch.tanh(mean + noise) + torch.tanh(mean - noise)).mean(1))
 
 
 class UnitGaussian(SquashedGaussian):
@@ -112,10 +140,6 @@ class UnitGaussian(SquashedGaussian):
         mean, raw = self.net(self.encoder(obs), training)[0].chunk(2, -1)
         low, high = self.log_std_range
         return mean, low + 0.5 * (high - low) * (1 + torch.tanh(raw))
-
-    def sample(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.distribution(obs, training)
-        return squashed(mean, log_std, torch.randn_like(mean))
 
     def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
         mean, log_std = self.distribution(obs)

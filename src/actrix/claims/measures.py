@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,3 +70,55 @@ def value_bias(run: Training) -> float:
     """Mean of (Q_1 - true return) over the states that the greedy policy visits, per mean size of that return."""
     estimates, returns = judged_states(run)
     return float((estimates - returns).mean() / np.abs(returns).mean())
+
+
+@dataclass(frozen=True)
+class Played:
+    """N whole episodes, side by side: T steps of the longest."""
+
+    obs: np.ndarray  # [T, N, D]
+    next_obs: np.ndarray  # [T, N, D]
+    reward: np.ndarray  # [T, N]
+    within: np.ndarray  # [T, N] bool: the episode was not yet over
+    terminated: np.ndarray  # [N] bool
+
+    @property
+    def returns(self) -> np.ndarray:
+        """Undiscounted [N]."""
+        return np.asarray((self.reward * self.within).sum(0))
+
+    @property
+    def last(self) -> np.ndarray:
+        """Where each episode ended [N, D]."""
+        return np.asarray(self.next_obs[self.within.sum(0) - 1, np.arange(self.within.shape[1])])
+
+
+def played(run: Training, episodes: int, sampled: bool = False) -> Played:
+    """Episodes of a finished run's policy in the environment that it was trained in: as it is evaluated, or, `sampled`,
+    as it explores. Their starts are those of no training; the same at every call."""
+    import torch
+
+    from actrix.envs.many import make_worlds
+    from actrix.rng import seed_of, torch_stream
+
+    learner, options = run.trainer.learner, run.trainer.options
+    assert options.env is not None
+    worlds = make_worlds(options.env, episodes)
+    decide = learner.explore if sampled else learner.exploit
+    rows: list[tuple[np.ndarray, ...]] = []
+    playing, terminated, memory = np.ones(episodes, bool), np.zeros(episodes, bool), None
+    obs, mask = worlds.reset([seed_of(options.seed, "played", i) % 2**31 for i in range(episodes)])
+    with torch_stream(options.seed, "played"):
+        while playing.any():
+            legal = None if mask is None else torch.from_numpy(mask)
+            decided, memory = decide(torch.from_numpy(obs), legal, memory)
+            out = worlds.step(decided.action.numpy())
+            rows.append((obs.copy(), out.next_obs.copy(), out.reward.copy(), playing.copy()))
+            terminated |= playing & out.terminated
+            ended = out.terminated | out.truncated
+            memory = learner.actor.forget(memory, torch.from_numpy(ended))
+            playing &= ~ended
+            obs, mask = out.obs, out.mask
+    worlds.close()
+    seen, reached, reward, within = (np.stack(column) for column in zip(*rows))
+    return Played(seen, reached, reward, within, terminated)

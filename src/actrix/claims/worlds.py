@@ -40,6 +40,21 @@ def two_modes(action: np.ndarray) -> np.ndarray:
     return np.max([h * np.exp(-((action - c) ** 2) / (2 * TwoModes.width**2)) for c, h in bumps], axis=0)
 
 
+class ThreeArms(gym.Env):
+    """A choice of three, and it is over. Nothing is seen or won."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(1, np.float32), 0.0, True, False, {}
+
+
 class Peak(gym.Env):
     """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.15)^2 / 2) of the place (0.5, 0.25),
     and half of that of (-0.5, 0.25). Nothing is seen."""
@@ -260,6 +275,7 @@ def scaled_pendulum(scale: float) -> gym.Env:
 
 
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
+gym.register("ThreeArms-v0", entry_point="actrix.claims.worlds:ThreeArms")
 gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 gym.register("Crawler-v0", entry_point="actrix.claims.worlds:Crawler")

@@ -6,6 +6,7 @@ distributional Bellman operator: what `reward + discount * (Z(s', a') - cost)` i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,10 @@ class GaussianValue(Value):
     @property
     def mean(self) -> Tensor:
         return self.members
+
+    def bound(self, beta: float) -> Tensor:
+        """mean - beta std of each distribution: [E, B]. (`reduce("bound")` is of the spread of E means.)"""
+        return self.members - beta * self.std
 
     def sample(self, clip: float = 3.0) -> Tensor:
         """A return of each distribution, its noise clipped to `clip` standard deviations: [E, B]."""
@@ -106,22 +111,38 @@ def project(probability: Tensor, positions: Tensor, atoms: Tensor) -> Tensor:
 
 
 class GaussianQ(nn.Module):
-    """E independent critics (s, a) -> `GaussianValue` [E, B]: a mean, and softplus of a second output as std."""
+    """E independent critics (s, a) -> `GaussianValue` [E, B]: a mean, and softplus of a second output as std.
 
-    def __init__(self, spec: Spec, hidden: Sequence[int], members: int = 2, activation: str = "gelu") -> None:
+    raw_low: what that output is at least. Calls with `training` drop out outputs of hidden layers (see `MLP`).
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        hidden: Sequence[int],
+        members: int = 2,
+        activation: str = "gelu",
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+        raw_low: float = -math.inf,
+    ) -> None:
         super().__init__()
         self.encoder = Encoder(spec.for_critic())
-        self.net = MLP(self.encoder.size + spec.action_size, hidden, 2, activation, members=members)
+        inputs = self.encoder.size + spec.action_size
+        self.net = MLP(inputs, hidden, 2, activation, members=members, layer_norm=layer_norm, dropout=dropout)
+        self.raw_low = raw_low
 
-    def forward(self, obs: Tensor, action: Tensor) -> GaussianValue:
-        mean, raw = self.net(torch.cat((self.encoder(obs), action), -1)).to(action.dtype).unbind(-1)
-        return GaussianValue(mean, F.softplus(raw))
+    def forward(self, obs: Tensor, action: Tensor, training: bool = False) -> GaussianValue:
+        return self._judge(self.encoder(obs), action, False, training)
 
-    def frozen(self, obs: Tensor, action: Tensor) -> GaussianValue:
+    def frozen(self, obs: Tensor, action: Tensor, training: bool = False) -> GaussianValue:
         """The same with a gradient for the action only: what an actor climbs."""
-        features = self.encoder(obs).detach()
-        mean, raw = self.net(torch.cat((features, action), -1), frozen=True).to(action.dtype).unbind(-1)
-        return GaussianValue(mean, F.softplus(raw))
+        return self._judge(self.encoder(obs).detach(), action, True, training)
+
+    def _judge(self, features: Tensor, action: Tensor, frozen: bool, training: bool) -> GaussianValue:
+        said = self.net(torch.cat((features, action), -1), frozen=frozen, training=training)
+        mean, raw = said.to(action.dtype).unbind(-1)
+        return GaussianValue(mean, F.softplus(raw if self.raw_low == -math.inf else raw.clamp(min=self.raw_low)))
 
 
 class CategoricalQ(nn.Module):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, dataclass_transform
 
@@ -88,6 +88,15 @@ class Steps(Batch):
     post_obs: Tensor | None = None  # [B, T, D] the state after the decision and before chance, for learners that ask
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
+
+
+def joined(batches: Sequence[T]) -> T:
+    """Several batches of one kind as one: rows after rows. A column that the first lacks is left out."""
+    first, *others = batches
+    if not others:
+        return first
+    columns = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor)]
+    return replace(first, **{name: torch.cat([getattr(b, name) for b in batches]) for name in columns})
 
 
 def counted(steps: Steps) -> Steps:

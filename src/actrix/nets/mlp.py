@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actrix.errors import ActrixError
 from actrix.nets import native_mlp
 from actrix.nets.linear import linear, stacked_linear
 
@@ -82,6 +83,8 @@ class MLP(nn.Module):
     """`[B, in] -> [B, out]` through `hidden` layers. With `members`, E of them at once: `-> [E, B, out]`.
 
     `orthogonal`: hidden gains sqrt(2) and `head_gain` on the last layer, as PPO wants; otherwise torch's default.
+    `dropout`: chance that an output of a hidden layer is dropped, before its norm and activation, in calls that say
+    `training`; whether the module is in training mode does not matter, so that who acts and who learns can share it.
     """
 
     def __init__(
@@ -94,8 +97,11 @@ class MLP(nn.Module):
         orthogonal: bool = False,
         head_gain: float = 1.0,
         layer_norm: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ActrixError(f"--dropout must be at least 0 and below 1, not {dropout}", misuse=True)
         sizes = [inputs, *hidden, outputs]
         gains = [math.sqrt(2.0)] * len(hidden) + [head_gain] if orthogonal else [None] * (len(hidden) + 1)
         shapes = list(zip(sizes[:-1], sizes[1:], gains))
@@ -106,11 +112,14 @@ class MLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(h) for h in hidden) if layer_norm else None
         self.activation = activation
         self.act = ACTIVATIONS[activation]
+        self.dropout = dropout
 
-    def forward(self, x: Tensor, frozen: bool = False, which: Which | None = None) -> Tensor:
-        """`frozen` computes no gradient for the layers' weights, only for x. `which`: only these of the members."""
+    def forward(self, x: Tensor, frozen: bool = False, which: Which | None = None, training: bool = False) -> Tensor:
+        """`frozen` computes no gradient for the layers' weights, only for x. `which`: only these of the members.
+        `training`: with dropout."""
         layers: list[Any] = list(self.layers)
-        if self.norms is None:
+        dropping = training and self.dropout > 0
+        if self.norms is None and not dropping:
             weights, biases = zip(*(layer.held(frozen, which) for layer in layers))
             if native_mlp.serves(x, weights, self.activation):
                 return native_mlp.perceptron(x, weights, biases, self.activation)
@@ -118,8 +127,10 @@ class MLP(nn.Module):
             layers = [partial(layer, which=which) for layer in layers]
         *body, head = layers
         for i, layer in enumerate(body):
-            if self.norms is not None:
-                x = self.act(self.norms[i](layer(x, frozen=frozen)))
+            if self.norms is not None or dropping:
+                x = layer(x, frozen=frozen)
+                x = F.dropout(x, self.dropout) if dropping else x
+                x = self.act(x if self.norms is None else self.norms[i](x))
             elif self.activation == "relu":
                 x = layer(x, relu=True, frozen=frozen)  # one kernel, where there is one
             else:

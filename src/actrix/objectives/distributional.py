@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +40,15 @@ def gaussian_regression(
     error = F.huber_loss(mean, target.detach().expand_as(mean), reduction="none", delta=huber)
     surplus = std * (spread.square() - squared) / (spread + FLOOR)
     return (weight.detach() * (error + surplus)).mean(-1).sum()
+
+
+def gaussian_likelihood(mean: Tensor, std: Tensor, target: Tensor) -> Tensor:
+    """Sum over E critics of the mean of -log N(target; mean, std^2): mean, std [E, B], target [B] (no gradient to it).
+
+    d/d mean = (mean - target) / std^2;   d/d std = (std^2 - (target - mean)^2) / std^3
+    """
+    noise = (target.detach() - mean) / std
+    return (0.5 * noise.square() + std.log() + 0.5 * math.log(2 * math.pi)).mean(-1).sum()
 
 
 def cross_entropy(logp: Tensor, probability: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -356,8 +356,17 @@ class RolloutFeed(WorldFeed):
         )
         flags = torch.zeros(3, n, horizon, dtype=torch.bool)
         masks = None if self.mask is None else torch.empty(n, horizon, self.mask.shape[1], dtype=torch.bool)
+
+        def gathered(steps: int) -> Steps:
+            assert logp is not None
+            found = Steps(
+                obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition, post_obs=post
+            )
+            return found if steps == horizon else found[:, :steps]
+
         with torch_stream(self.seed, "act", progress.steps):
             for t in range(horizon):
+                self.before(learner, t, gathered)
                 seen = torch.from_numpy(self.obs)
                 if learner.observer is not None:
                     learner.observer.update(seen)
@@ -384,8 +393,10 @@ class RolloutFeed(WorldFeed):
                 if masks is not None and self.mask is not None:
                     masks[:, t] = torch.from_numpy(self.mask)
                 self.advance(learner, out)
-        assert logp is not None
-        return Steps(obs, action, logp, reward, flags[0], flags[1], flags[2], next_obs, masks, condition, post_obs=post)
+        return gathered(horizon)
+
+    def before(self, learner: Learner, step: int, gathered: Callable[[int], Steps]) -> None:
+        """What comes before step number `step` of a batch; `gathered(step)` is what there is of it so far [N, step]."""
 
 
 def flatten(steps: Steps) -> Steps:
