@@ -55,9 +55,8 @@ class Contest:
         pool = torch.cat((self.queue.reshape(before, *rows.shape[1:]), rows.double()))
         age = torch.arange(len(pool)).flip(0)  # 0: the latest
         own = torch.arange(before, before + n)
-        # among the latest size + 1 there is one too many for those who are not of them
-        meets = torch.where(age[own, None] > age, age < self.size, age <= self.size) & (age != age[own, None])
-        meets &= torch.where(age[own, None] >= self.size, age < self.size, age <= self.size)
+        mine = age[own, None]
+        meets = (age < self.size + (mine < self.size).long()) & (age != mine)
         chance = self.judge(pool[own, None], pool[None])
         chance = torch.where(torch.rand(chance.shape, generator=generator) < self.noise, 1 - chance, chance)
         self.asked += int(meets.sum())
