@@ -47,22 +47,27 @@ class Contest:
         self.asked = 0
 
     def enter(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Win rates [N] of new trajectories, which come into the queue together, the last as the latest.
+        """Win rates [N] of new trajectories; a half, where there is nobody to meet."""
+        wins, meets = self.compare(rows, generator)
+        count = meets.sum(1)
+        return torch.where(count > 0, (wins * meets).sum(1) / count.clamp(min=1), 0.5)
 
-        Each meets the `size` latest of all others, new ones included; never itself. A half, where there are none.
+    def compare(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """New trajectories against the queue [Q] and each other: (P(wins), whether they meet), both [N, Q + N].
+
+        They come into the queue together, the last of them as the latest. Each meets the `size` latest of all others,
+        new ones included; never itself.
         """
-        n, before = len(rows), len(self.queue)
+        before = len(self.queue)
         pool = torch.cat((self.queue.reshape(before, *rows.shape[1:]), rows.double()))
         age = torch.arange(len(pool)).flip(0)  # 0: the latest
-        own = torch.arange(before, before + n)
-        mine = age[own, None]
+        mine = age[before:, None]
         meets = (age < self.size + (mine < self.size).long()) & (age != mine)
-        chance = self.judge(pool[own, None], pool[None])
-        chance = torch.where(torch.rand(chance.shape, generator=generator) < self.noise, 1 - chance, chance)
+        wins = self.judge(pool[before:, None], pool[None])
+        wins = torch.where(torch.rand(wins.shape, generator=generator) < self.noise, 1 - wins, wins)
         self.asked += int(meets.sum())
         self.queue = pool[-self.size :]
-        count = meets.sum(1)
-        return torch.where(count > 0, (chance * meets).sum(1) / count.clamp(min=1), 0.5)
+        return wins, meets
 
     def state(self) -> dict[str, Any]:
         return {"queue": self.queue.tolist(), "asked": self.asked}

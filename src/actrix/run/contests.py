@@ -19,8 +19,9 @@ class ContestFeed(RolloutFeed):
     """On-policy, by preferences between trajectories; the learner never sees the environment's rewards.
 
     Every round begins with new episodes. The first of each environment, up to `horizon` steps, is a trajectory; steps
-    after its end are left out. A trajectory's win rate among the latest `queue` others (`data.contests`) is its reward,
-    in equal parts of all its steps. The judge, who sees the environment's rewards, prefers by `prefers`, and is wrong
+    after its end are left out. A trajectory's reward, in equal parts of all its steps, is its win rate among the latest
+    `queue` others (`data.contests`), less a half: rewards that are all above 0 would pay for what is familiar while
+    values are still rising. The judge, who sees the environment's rewards, prefers by `prefers`, and is wrong
     in a share `noise` of comparisons. What is logged are true returns. The config gives these, and what RolloutFeed
     reads.
     """
@@ -44,8 +45,13 @@ class ContestFeed(RolloutFeed):
     def rewards(self, steps: Steps, generator: torch.Generator) -> Tensor:
         """What every step earns [N, T]; its reward in `steps` is the environment's."""
         mask = steps.action_mask
-        wins = self.contest.enter(worth(steps.reward, mask, self.prefers), generator).to(steps.reward.dtype)
-        return torch.where(mask, (wins / mask.sum(1).clamp(min=1))[:, None], 0.0)
+        share = (self.win_rates(steps, generator) - 0.5) / mask.sum(1).clamp(min=1)
+        return torch.where(mask, share[:, None], 0.0)
+
+    def win_rates(self, steps: Steps, generator: torch.Generator) -> Tensor:
+        """Of every trajectory [N]."""
+        seen = worth(steps.reward, steps.action_mask, self.prefers)
+        return self.contest.enter(seen, generator).to(steps.reward.dtype)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "contest": self.contest.state()}

@@ -5,7 +5,7 @@ none is preferred to on average (the minimax winner), which exists for any prefe
 the game is symmetric: one learner that plays against itself finds it.
 
     win rate   w(x) = mean over the latest `queue` trajectories x' other than x of P(x > x')
-    reward     w(x) / |x| in each of the |x| steps of x
+    reward     (w(x) - 1/2) / |x| in each of the |x| steps of x
     learner    PPO: clipped policy improvement with generalised advantage estimation, as in `ppo`
 
 The judge here is simulated: he compares what the environment pays (`prefers`), which the learner never sees, and errs
