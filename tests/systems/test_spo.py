@@ -30,7 +30,6 @@ def test_win_rates_by_brute_force(size: int) -> None:
     asked = 0
     for start in range(0, 30, 5):
         found = contest.enter(scores[start : start + 5], generator())
-        everyone = scores[: start + 5].tolist()[-(size if start else 0) - 5 :]
         everyone = (scores[max(0, start - size) : start + 5]).tolist()
         for i in range(5):
             place = len(everyone) - 5 + i

@@ -10,9 +10,10 @@ TASK = {"task": "sort", "model": "micro", "warm_steps": 150, "eval_episodes": 20
 # 800 problems with eight solutions each, and eight completions of every prefix of four of them: 230,000 tokens
 ROUND = {"prompts": 800, "group": 8, "keep": 4, "completions": 8, "batch": 16, "critic_epochs": 4, "critic_rate": 1e-3,
          "epochs": 4, "rate": 3e-4}  # fmt: skip
-ANSWERS = {"prompts": 800, "group": 1, "keep": 1, "completions": 40}  # as many tokens in answers alone
+# as many tokens in answers alone, and what suits them best
+ANSWERS = {"prompts": 800, "group": 1, "keep": 1, "completions": 40, "epochs": 1, "beta": 0.5}
 ONCE, TWICE = {"steps": 1}, {"steps": 2, "eval_every": 1}
-ONLINE = {"steps": 115, "prompts": 32, "group": 8, "rate": 1e-4}  # as many tokens
+ONLINE = {"steps": 115, "prompts": 32, "group": 8, "rate": 3e-4}  # as many tokens
 PREFIXES, TRIES = 100, 16  # problems whose prefixes the critic is asked about, completions of each prefix
 
 
