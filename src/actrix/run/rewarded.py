@@ -40,6 +40,8 @@ class RewardedFeed(PromptFeed):
     the rounds are for people to see: what they earn is up to the learner. The config gives these numbers.
     """
 
+    converses = False
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         for name in ("pairs", "pair_batch"):
