@@ -8,9 +8,9 @@ from typing import Any
 
 from actrix.claims.claim import Arm, Check, Claim, Trained, Training, trained
 
-TASK = {"task": "taste", "model": "micro", "steps": 60, "prompts": 32, "group": 4, "warm_steps": 100,
+TASK = {"task": "taste", "model": "micro", "steps": 60, "prompts": 32, "group": 4, "warm_steps": 60,
         "pairs": 2048, "pair_epochs": 2, "dpo_rate": 1e-3, "score_rate": 2e-3, "rate": 5e-4, "critic_rate": 1e-3,
-        "eval_episodes": 100}  # fmt: skip
+        "token_weight": 0.2, "token_clip": 0.2, "eval_episodes": 100}  # fmt: skip
 SENTENCE = {"token_weight": 0.0}  # PPO on the learned score
 WINDOW = 3  # rounds over which a training score is averaged
 
