@@ -56,6 +56,19 @@ claim = Claim(
     "learn from verdicts on whole answers, and online methods, and further iterations improve it further.",
     source="2412.18279, tables 1 to 3",
     minutes=4,
+    note="Advantages of steps do teach: 8 points more than the start, on two seeds much and on one hardly, where "
+    "advantages at random lose 8, and a second iteration adds 3. But the same loss on whole answers teaches as "
+    "much, and GRPO gains four times as much from as many tokens. The likely why is the critic. It has 0.1 M "
+    "parameters, starts from the policy itself and sees about 5,000 states; it tells a good prefix from a bad one"
+    " six times in ten, and all that steps can teach goes through it, while whole answers and GRPO have verdicts."
+    " The authors' critic is a stronger model that has learned from a hundred times as many states. In a pilot on"
+    " seed 1000 with 1,500 problems and a better start (77 % right) the critic came to 0.9, but one pass made 79 "
+    "of the 77, and in another with 1,000 problems four passes lost five points: what normalises the target is "
+    "left out, and the different steps of a state are mostly wrong ones, so that much fitting lowers whatever was"
+    " said. Chosen on seed 1000: the task (on arith-trace no critic of this size came above 0.65), passes and "
+    "beta of direct advantage, and of whole answers by itself (four passes at beta 0.2 left 21 % right), and "
+    "GRPO's rate (3e-4; 1e-4 gave 66 % where this gave 82). Offline means here that a round is answered by one "
+    "policy; tokens of prompts are not counted. Of the paper's baselines DPO on answers and PPO were not run.",
     checks=(
         Check(
             "accuracy",
