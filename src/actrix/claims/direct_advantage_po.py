@@ -54,7 +54,7 @@ claim = Claim(
     system="direct-advantage-po",
     statement="Fitting each step's log-ratio to its advantage by a critic that was trained before beats methods that "
     "learn from verdicts on whole answers, and online methods, and further iterations improve it further.",
-    source="2412.18279, tables 1 to 3",
+    source="2412.18279, the experiments",
     minutes=4,
     note="Advantages of steps do teach: 8 points more than the start, on two seeds much and on one hardly, where "
     "advantages at random lose 8, and a second iteration adds 3. But the same loss on whole answers teaches as "

@@ -90,7 +90,7 @@ claim = Claim(
     system="rto",
     statement="PPO on token rewards of a policy that was fitted to preferences by DPO ends higher than PPO on a score "
     "of whole answers and than DPO itself, and needs a fraction of the samples.",
-    source="2404.18922, section 5",
+    source="2404.18922, the experiments",
     minutes=4,
     checks=(
         Check(

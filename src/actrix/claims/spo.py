@@ -38,7 +38,7 @@ claim = Claim(
     statement="Without a reward model, win rates among its own trajectories teach a policy faster than iterated reward "
     "modelling from as many comparisons, also where one in five is wrong, and also preferences that no reward of "
     "single steps expresses.",
-    source="2401.04056, section 5",
+    source="2401.04056, the experiments",
     minutes=3,
     note="Small worlds made for this: a point that is to come home in twenty steps, and a reservoir whose one high "
     "peak is had by holding back. Where the judge is never wrong and likes returns, what he likes is a sum of "

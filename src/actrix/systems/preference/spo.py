@@ -13,8 +13,8 @@ in a share `noise` of his answers. A trajectory is an episode, or as much of it 
 shorter, or preferences are between beginnings. In games without a best policy it is the average of the policies that
 comes near the winner; this keeps the last.
 
-Source: Swamy et al. 2024, A Minimaximalist Approach to Reinforcement Learning from Human Feedback (2401.04056),
-algorithm 2. The authors also use SAC, and other queues; their code was not seen.
+Source: Swamy et al. 2024, A Minimaximalist Approach to Reinforcement Learning from Human Feedback (2401.04056).
+The authors also use SAC; their code and settings were not seen.
 """
 
 from __future__ import annotations
