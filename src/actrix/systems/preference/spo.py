@@ -14,7 +14,8 @@ shorter, or preferences are between beginnings. In games without a best policy i
 comes near the winner; this keeps the last.
 
 Source: Swamy et al. 2024, A Minimaximalist Approach to Reinforcement Learning from Human Feedback (2401.04056).
-The authors also use SAC; their code and settings were not seen.
+The authors pay w, and also use SAC; their code and settings were not seen. Of trajectories of one length the best is
+the same with w as with w - 1/2.
 """
 
 from __future__ import annotations
