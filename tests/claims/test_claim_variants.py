@@ -8,13 +8,18 @@ import numpy as np
 import torch
 
 from actrix import credit
+from actrix.claims.variants import contests
 from actrix.claims.variants.answers import Raft
 from actrix.claims.variants.archives import Record
+from actrix.claims.variants.steps import Shuffled, Whole
 from actrix.claims.variants.teams import OwnValue
+from actrix.claims.variants.tokens import Scattered
 from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
+from actrix.run.prefixes import State
 from actrix.run.trainer import RunOptions, Trainer
-from actrix.systems.language import rloo
+from actrix.systems.language import direct_advantage_po, rloo
+from actrix.systems.preference import rto, spo
 
 
 def rollout(obs: torch.Tensor, after: torch.Tensor, reward: torch.Tensor) -> Steps:
@@ -70,3 +75,57 @@ def test_the_pool_is_the_fittest_whatever_their_cell() -> None:
         seen += fitness.tolist()
     assert record.pool[:, 0].tolist() == sorted(seen, reverse=True)[:5]
     assert len(record.filled) == 1
+
+
+def test_scattered_token_rewards_are_the_same_in_another_order() -> None:
+    options = RunOptions(task="taste", steps=1, threads=1, compile="no")
+    settings: dict[str, Any] = {"model": "micro", "prompts": 4, "group": 4, "warm_steps": 0, "token_clip": 1e9}
+    made = Trainer.start("rto", options, rto.Config(**settings), variant=Scattered)
+    learner: Any = made.learner
+    with torch.no_grad():
+        for p in learner.preferred.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    steps, _ = made.feed.collect(learner)  # type: ignore[attr-defined]
+    with torch.no_grad():
+        torch.manual_seed(0)
+        moved, plain = learner.parts(steps), rto.RTO.parts(learner, steps)
+    assert torch.equal(moved[1], plain[1])
+    assert torch.equal(moved[2], plain[2])
+    assert (moved[0][~steps.action_mask] == 0).all()
+    assert not torch.equal(moved[0], plain[0])
+    for mine, theirs, mask in zip(moved[0], plain[0], steps.action_mask):
+        assert torch.equal(mine[mask].sort().values, theirs[mask].sort().values)
+
+
+def test_a_whole_answer_is_one_step() -> None:
+    options = RunOptions(task="sort", steps=1, threads=1, compile="no")
+    settings: dict[str, Any] = {"model": "micro", "prompts": 4, "group": 2, "keep": 2, "warm_steps": 0}
+    made = Trainer.start("direct-advantage-po", options, direct_advantage_po.Config(**settings), variant=Whole)
+    feed: Any = made.feed
+    problems = feed.task.prompts("train", 4, 0)
+    starts = [State(p, tuple(feed.task.tokenizer.encode(p.text)), 0) for p in problems]
+    _, states = feed.prefixes(starts, feed.say(made.learner, starts, 2, "solve"))
+    assert states == starts
+    steps = feed.beginnings(states, feed.say(made.learner, states, 5, "complete"))
+    assert bool(steps.terminated.any(1).all()), "nothing follows an answer"
+
+
+def test_shuffled_advantages_and_win_rates_are_those_of_others() -> None:
+    class Known(direct_advantage_po.DirectAdvantagePO):
+        def advantage(self, steps: Steps) -> torch.Tensor:
+            return torch.arange(20.0)
+
+    class Mixed(Shuffled, Known):
+        pass
+
+    torch.manual_seed(0)
+    found = Mixed.advantage(Mixed.__new__(Mixed), None)  # type: ignore[arg-type]
+    assert sorted(found.tolist()) == list(range(20)) != found.tolist()
+    env = "actrix.claims.worlds:Homing-v0"
+    rates = []
+    for variant in (None, contests.Shuffled):
+        made = Trainer.start("spo", RunOptions(env=env, steps=1, threads=1), spo.Config(horizon=20), variant=variant)
+        rates.append(made.feed.collect(made.learner).reward.sum(1))  # type: ignore[attr-defined]
+        made.close()
+    assert rates[0].sort().values.tolist() == rates[1].sort().values.tolist()
+    assert rates[0].tolist() != rates[1].tolist()

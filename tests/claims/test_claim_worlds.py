@@ -10,7 +10,18 @@ import pytest
 from actrix.claims.claim import Training, trained
 from actrix.claims.measures import judged_states, value_bias
 from actrix.claims.recordings import episodes
-from actrix.claims.worlds import Crawler, Crawlers, KeyDoor, Layers, LoudAloha, Peak, soft_optimal, two_modes
+from actrix.claims.worlds import (
+    Crawler,
+    Crawlers,
+    Homing,
+    KeyDoor,
+    Layers,
+    LoudAloha,
+    Peak,
+    Reservoir,
+    soft_optimal,
+    two_modes,
+)
 from actrix.envs.cooperative import SmallAloha
 
 
@@ -188,3 +199,39 @@ def test_loud_islands_are_paid_a_hundred_times() -> None:
         paid.append([worlds.step(one)[1] for one in sends])
     np.testing.assert_allclose(paid[1], 100 * np.array(paid[0]))
     assert np.std(paid[0]) > 0
+
+
+def test_home_is_reached_on_a_straight_way() -> None:
+    """Towards home as seen, as far as a step goes; returns by the geometry of it."""
+    env = Homing()
+    for seed in range(20):
+        seen, _ = env.reset(seed=seed)
+        assert np.hypot(*seen) == pytest.approx(1.0)
+        place, total, ended = seen.astype(np.float64), 0.0, False
+        while not ended:
+            action = (0.6 - seen.astype(np.float64)) / 0.1
+            place = place + np.clip(0.6 - place, -0.1, 0.1)
+            seen, reward, _, ended, _ = env.step(action)
+            assert env.observation_space.contains(seen)
+            assert reward == pytest.approx(-np.hypot(*(place - 0.6)), abs=1e-5)
+            total += reward
+        assert env.t == Homing.limit
+        assert np.hypot(*(place - 0.6)) < 1e-6
+
+
+def test_the_highest_peak_is_had_by_holding_back() -> None:
+    """Water is neither made nor lost, and no mixture of early releases has a higher peak."""
+    source = np.random.default_rng(0)
+
+    def play(actions: np.ndarray) -> list[float]:
+        env = Reservoir()
+        env.reset(seed=0)
+        out = [env.step(np.array([a]))[1] for a in actions]
+        assert sum(out) + env.level == pytest.approx(1.0)
+        return out
+
+    held = play(np.array([-1.0] * 19 + [1.0]))
+    assert held[:19] == [0.0] * 19
+    assert held[19] == pytest.approx(1.0)
+    assert play(np.ones(20)) == pytest.approx([0.05] * 20)
+    assert all(max(play(source.uniform(-1, 1, 20))) < 1.0 for _ in range(50))

@@ -322,7 +322,8 @@ def test_ratio_is_one_before_the_first_update_of_every_round(slug: str, env: str
     trainer.feed.reset()
     for _ in range(3):
         for i, (batch, _) in enumerate(trainer.feed.round(learner)):
-            assert len(batch) % 72 == 0  # more where batches of the past are learned from again
+            # more where batches of the past are learned from again
+            assert len(batch) % 72 == 0 or (LEARNERS[slug].feed.partial and len(batch) < 72)  # type: ignore[attr-defined]
             if i == 0:
                 logp = likelihood(learner, batch.obs, batch.action, batch.mask, batch.condition)
                 torch.testing.assert_close(logp, batch.logp_behaviour, rtol=1e-4, atol=1e-4)

@@ -72,6 +72,54 @@ class Peak(gym.Env):
         return np.zeros(1, np.float32), float(np.exp(-((far / 0.15) ** 2) / 2) @ [1.0, 0.5]), True, False, {}
 
 
+class Homing(gym.Env):
+    """A point on a plane that is to come near (0.6, 0.6): twenty steps of up to 0.1 along each axis, from anywhere on a
+    circle of radius 1. Each step's reward is minus the distance after it."""
+
+    limit = 20
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(-4.0, 4.0, (2,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        angle = self.np_random.uniform(0, 2 * np.pi)
+        self.place, self.t = np.array([np.cos(angle), np.sin(angle)]), 0
+        return self.place.astype(np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.place, self.t = self.place + 0.1 * np.clip(action, -1, 1), self.t + 1
+        far = float(np.hypot(*(self.place - 0.6)))
+        return self.place.astype(np.float32), -far, False, self.t >= self.limit, {}
+
+
+class Reservoir(gym.Env):
+    """Water that runs in, and is let out: twenty steps, in each of which 0.05 come in and a share of what is there goes
+    out, (a + 1) / 2 of it. Each step's reward is what goes out. Whatever one does, about as much goes out in all; the
+    highest peak, 1, is had by who holds everything back until the end. Level and time are seen."""
+
+    limit, inflow = 20, 0.05
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.level, self.t = 0.0, 0
+        return self._see(), {}
+
+    def _see(self) -> np.ndarray:
+        return np.array([self.level, self.t / self.limit], np.float32)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.level, self.t = self.level + self.inflow, self.t + 1
+        out = self.level * (float(np.clip(action[0], -1, 1)) + 1) / 2
+        self.level -= out
+        return self._see(), float(out), False, self.t >= self.limit, {}
+
+
 class Layers(gym.Env):
     """Three layers of four states; each of four choices pays a fixed reward and leads to a fixed state of the next.
 
@@ -276,6 +324,8 @@ def scaled_pendulum(scale: float) -> gym.Env:
 
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("ThreeArms-v0", entry_point="actrix.claims.worlds:ThreeArms")
+gym.register("Homing-v0", entry_point="actrix.claims.worlds:Homing")
+gym.register("Reservoir-v0", entry_point="actrix.claims.worlds:Reservoir")
 gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 gym.register("Crawler-v0", entry_point="actrix.claims.worlds:Crawler")

@@ -55,3 +55,36 @@ class TokenValue(TextCritic):
     def forward(self, tokens_BL: Tensor) -> Tensor:
         hidden = self.reader.hidden(tokens_BL)[:, :-1]
         return F.pad(self.head(hidden)[..., 0], (1, 0))
+
+
+class TextReward(TextCritic):
+    """One number [B] for each whole row, read off at its last token.
+
+    `raw` is what is learned, from comparisons, so that where its zero lies says nothing; `forward` gives it in standard
+    deviations from the mean of the scores that `settle` was given. The head starts at 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        self.head = Linear(reader.width, 1, gain=0.0)
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("std", torch.ones(()))
+
+    def raw(self, tokens_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        """Right-padded rows with their lengths. Padding has no influence."""
+        hidden = self.reader.hidden(tokens_BL)
+        last = hidden[torch.arange(len(hidden), device=hidden.device), lengths_B - 1]
+        out: Tensor = self.head(last)[:, 0]
+        return out
+
+    def forward(self, tokens_BL: Tensor, lengths_B: Tensor) -> Tensor:
+        return (self.raw(tokens_BL, lengths_B) - self.mean) / self.std
+
+    @torch.no_grad()
+    def settle(self, scores: Tensor) -> None:
+        """Take the zero and the unit from these scores."""
+        self.mean.copy_(scores.mean())
+        self.std.copy_(scores.std().clamp_min(1e-6))

@@ -88,6 +88,7 @@ class Steps(Batch):
     post_obs: Tensor | None = None  # [B, T, D] the state after the decision and before chance, for learners that ask
     total: Tensor | None = None  # [] number of action steps that one gradient averages over
     rows: Tensor | None = None  # [] number of rows with an action step that one gradient averages over
+    groups: Tensor | None = None  # [] number of groups that one gradient averages over, for learners that ask
 
 
 def joined(batches: Sequence[T]) -> T:

@@ -42,3 +42,10 @@ class Tracked(nn.Module, Generic[M]):
 def tracked(module: M, rate: float) -> Tracked[M]:
     """A target network: see `Tracked`. A rate of 1 at rare intervals is DQN's hard copy."""
     return Tracked(module, rate)
+
+
+@torch.no_grad()
+def assign(module: nn.Module, original: nn.Module) -> None:
+    """Give a module the weights of another of the same shape."""
+    for mine, theirs in zip(module.parameters(), original.parameters()):
+        mine.copy_(theirs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -301,6 +301,8 @@ class RolloutFeed(WorldFeed):
     The config gives: horizon; and, unless there is one pass over everything, epochs and minibatch (rows;
     environment steps).
     """
+
+    partial: ClassVar[bool] = False  # whether some of what is collected may be left out
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:

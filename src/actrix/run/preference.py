@@ -230,15 +230,7 @@ class PairFeed(LanguageFeed):
         else:
             preference = self._ask(asked[::2], texts[::2], texts[1::2], coin) - 0.5
             strength = torch.stack((0.5 + preference, 0.5 - preference), 1)
-        position = torch.arange(samples.tokens_BL.shape[1])
-        mask = (position >= samples.prompt_lengths_B[:, None]) & (position < samples.lengths_B[:, None])
-        pairs = Pairs(
-            samples.tokens_BL.unflatten(0, (-1, 2)),
-            samples.lengths_B.view(-1, 2),
-            mask.unflatten(0, (-1, 2)),
-            preference.to(samples.logp_behaviour_BL.dtype),
-            total=torch.tensor(len(preference)),
-        )
+        pairs = pairs_of(samples, preference)
         if self.source.ordered:
             pairs = chosen_first(pairs)
         length = int((samples.lengths_B - samples.prompt_lengths_B).sum())
@@ -280,6 +272,17 @@ class PairFeed(LanguageFeed):
             strength[first] - strength[second],
             total=torch.tensor(n * n),
         )
+
+
+def pairs_of(samples: Samples, preference: Tensor) -> Pairs:
+    """Completions paired off, (0, 1), (2, 3) ..., with the preference [B] of the first of each."""
+    return Pairs(
+        samples.tokens_BL.unflatten(0, (-1, 2)),
+        samples.lengths_B.view(-1, 2),
+        samples.action_mask_BL.unflatten(0, (-1, 2)),
+        preference.to(samples.logp_behaviour_BL.dtype),
+        total=torch.tensor(len(preference)),
+    )
 
 
 def chosen_first(pairs: Pairs) -> Pairs:

@@ -42,6 +42,19 @@ class Clipped(Answers, before="temperature"):
     clip_high: float = 0.28  # how far above 1
 
 
+class Valued(Answers, before="temperature"):
+    """And a critic that values the text so far (`ValuedLearner`)."""
+
+    model: str = "tiny"  # micro, tiny, small or medium (our transformer, from scratch), or hf:PATH; critic too
+    minibatches: int = 2  # updates per pass over a round
+    rate: float = 2e-4  # Adam learning rate of the actor
+    critic_rate: float = 5e-4  # Adam learning rate of the critic
+    discount: float = 1.0  # per token
+    decay: float = 0.95  # lambda of generalised advantage estimation
+    clip: float = 0.2  # how far below 1 the ratio may count
+    clip_high: float = 0.2  # how far above 1
+
+
 class Comparisons(WarmStart, before="rate"):
     """Pairs of completions that are compared (`PairFeed`, `PreferenceLearner`)."""
 

@@ -19,14 +19,15 @@ from actrix.language.tasks.list_dsl import ListDsl
 from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
 from actrix.language.tasks.styles import Styles
+from actrix.language.tasks.taste import Taste
 from actrix.language.tasks.twentyq import TwentyQ
 
 BUNDLED: dict[
     str, type[AnyOrder] | type[Countdown] | type[Arithmetic] | type[ArithTrace] | type[ListDsl] | type[Sort]
 ] = {task.name: task for task in (AnyOrder, Arithmetic, ArithTrace, Countdown, ListDsl, Sort)}
 
-# Tasks that test what they train on: one has no right answers, the other no problems that are new.
-CLOSED: dict[str, type[Styles] | type[TwentyQ]] = {task.name: task for task in (Styles, TwentyQ)}
+# Tasks that test what they train on: two have answers to no particular question, the third no problems that are new.
+CLOSED: dict[str, type[Styles] | type[Taste] | type[TwentyQ]] = {task.name: task for task in (Styles, Taste, TwentyQ)}
 
 FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
     "game": (Game, "a matrix (rps, ladder-SIZE, random-SIZE-SEED or scores-SIZE-SEED)"),
@@ -72,6 +73,7 @@ __all__ = [
     "Split",
     "Styles",
     "Task",
+    "Taste",
     "TwentyQ",
     "Verdict",
     "make_task",

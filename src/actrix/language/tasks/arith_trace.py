@@ -36,6 +36,7 @@ class ArithTrace(Task):
     name: ClassVar[str] = "arith-trace"
     cues: ClassVar[dict[str, str]] = {"critique": "check :", "revision": "again :"}
     critique_length = 4
+    marks = (";",)
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)

@@ -43,6 +43,7 @@ def multiply_steps(left: int, right: int) -> str:
 
 class Arithmetic(Task):
     name: ClassVar[str] = "arithmetic"
+    marks = (",", "#")
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)

@@ -66,6 +66,7 @@ class Task(ABC):
     tokenizer: Tokenizer
     max_new: int  # tokens that a completion may take, end token included
     answers: tuple[str, ...] = ()  # every completion there is, where they can be listed (a game)
+    marks: tuple[str, ...] = ("\n",)  # what a step of a completion's working ends with (see `language.steps`)
 
     @property
     def utterance(self) -> int:

@@ -15,6 +15,7 @@ _LIST = re.compile(r"[0-9]+( [0-9]+)*")
 
 class Sort(Task):
     name: ClassVar[str] = "sort"
+    marks = (" ",)
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)
