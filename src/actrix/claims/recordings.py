@@ -6,6 +6,7 @@ pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a lit
 pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
 pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
+pendulum-1-in-100, ... pendulum-K-in-100  K episodes by the controller, and 100 - K of such random torques
 routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
                  fifth of them wander about instead (51,000 steps)
 routes-toll      the same in PointUnevenToll-v0; two fifths wander about (62,000 steps)
@@ -123,6 +124,11 @@ def episodes(name: str) -> list[Episode]:
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
         return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name.endswith("-in-100"):
+        good = int(name.split("-")[1])
+        return (played("Pendulum-v1", swing, good, 0) if good else []) + played(
+            "Pendulum-v1", jitter, 100 - good, 1_000
+        )
     if name == "pendulum-shuffled":
         found = episodes("pendulum-expert")
         actions = [a for e in found for a in e.action]

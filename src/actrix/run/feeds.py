@@ -47,6 +47,8 @@ class Setting:
     task: Any = None
     data: tuple[Dataset, ...] = ()  # recorded experience
     mix: tuple[float, ...] = ()  # weight of each data set, and of the replay (see `RunOptions.mix`)
+    weigh: str = "auto"  # how their episodes are drawn (see `RunOptions.weigh`)
+    weigh_alpha: float = 0.1
     offline_steps: int = 0  # how much of total_steps is learned from data alone
     compile: str = "no"  # whether what is repeated as often as updates is compiled: yes, no or auto
 

@@ -48,6 +48,7 @@ class Learner(nn.Module):
     wants_post = False  # whether `Steps.post_obs` is to be filled (see `Worlds.post_decision`)
     ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
+    weigh = "evenly"  # how episodes of data are drawn, where `RunOptions.weigh` does not say (`data.weighting`)
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from actrix.data.weighting import WAYS
 from actrix.errors import ActrixError
 
 
@@ -22,6 +23,8 @@ class RunOptions:
     level: int = 1  # difficulty of the language task
     data: tuple[str, ...] = ()  # recorded experience to learn from: Minari folders, D4RL's HDF5, NPZ
     mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
+    weigh: str = "auto"  # episodes of data are drawn evenly, by return, by advantage, or top; auto: as the system does
+    weigh_alpha: float = 0.1  # of return, advantage: temperature, in units of their range; of top: the share kept
     steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 400)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
@@ -88,7 +91,11 @@ def check_data(o: RunOptions) -> None:
         for name in ("mix", "online_steps"):
             if getattr(o, name):
                 raise ActrixError(f"--{name.replace('_', '-')} goes with --data DIR", misuse=True)
+        if o.weigh != "auto":
+            raise ActrixError("--weigh goes with --data DIR", misuse=True)
         return
+    if o.weigh not in ("auto", *WAYS):
+        raise ActrixError(f"--weigh is {', '.join(WAYS)} or auto, not {o.weigh!r}", misuse=True)
     if o.task is not None:
         raise ActrixError("--data is for control; a language task has its own prompts", misuse=True)
     if o.mix and len(o.mix) not in (len(o.data), len(o.data) + bool(o.online_steps)):
@@ -102,7 +109,7 @@ def check_data(o: RunOptions) -> None:
 
 
 # the smallest sense that a number makes; otherwise 0
-LEAST = {"steps": 1, "workers": -1, "level": 1, "env_timeout": 0.1}
+LEAST = {"steps": 1, "workers": -1, "level": 1, "env_timeout": 0.1, "weigh_alpha": 1e-6}
 LEAST_SETTING = {  # the same for the fields of systems, which share these names
     "batch": 1, "capacity": 1, "envs": 1, "horizon": 1, "epochs": 1, "group": 1, "prompts": 1, "hidden": 1, "inner": 1,
     "minibatches": 1, "actor_width": 1, "critic_width": 1, "delay": 1, "members": 1, "hold": 1, "atoms": 2,
