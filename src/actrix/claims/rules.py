@@ -51,7 +51,7 @@ def trend(*numbers: float) -> float:
     the one before."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(range(len(numbers)), numbers).statistic)
+    return round(float(spearmanr(range(len(numbers)), numbers).statistic), 9)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

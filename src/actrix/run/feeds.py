@@ -15,7 +15,8 @@ from actrix.credit import returns_to_go
 from actrix.data.batches import Steps, Transitions
 from actrix.data.chunks import Windows
 from actrix.data.datasets import Dataset
-from actrix.data.replay import Replay
+from actrix.data.mixture import Mixture
+from actrix.data.replay import Newest, Replay
 from actrix.envs.worlds import Outcome, Worlds
 from actrix.errors import ActrixError
 from actrix.rng import seed_of, torch_stream
@@ -124,7 +125,8 @@ class ReplayFeed(WorldFeed):
     """Off-policy: act, store, and learn from the replay at `updates_per_step` updates per transition. Where the learner
     decides on chunks of actions, a row of the replay is the chunk that begins in a step (`data.chunks`).
 
-    The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step.
+    The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step; and, where such a share
+    of each batch is to come from the newest rows alone, newest_share and newest (rows).
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -167,7 +169,10 @@ class ReplayFeed(WorldFeed):
             self.windows.forget()
 
     def sample(self, n: int) -> Transitions:
-        return self.replay.sample(n)
+        share = getattr(self.config, "newest_share", 0.0)
+        if not share:
+            return self.replay.sample(n)
+        return Mixture((self.replay, Newest(self.replay, self.config.newest)), (1 - share, share)).sample(n)
 
     def observe(self, learner: Learner, columns: dict[str, np.ndarray], valid: np.ndarray) -> None:
         rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})
