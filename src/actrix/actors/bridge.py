@@ -87,7 +87,7 @@ class Bridge(Actor):
         if mode != "mean":
             return Action(self.sample(obs)[0])
         features = self.encoder(obs)
-        place = torch.zeros(len(obs), self.size, dtype=features.dtype, device=obs.device)
+        place = torch.zeros_like(features[:, :1]).expand(-1, self.size)
         for step in self.steps:
             place = place + step(features, place)[0] / len(self.steps)
         return Action(torch.tanh(place))

@@ -57,6 +57,31 @@ class Peak(gym.Env):
         return np.zeros(1, np.float32), float(np.exp(-((far / 0.15) ** 2) / 2) @ [1.0, 0.5]), True, False, {}
 
 
+class SixPeaks(gym.Env):
+    """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.15)^2 / 2) of the nearest of six
+    places in a circle of radius 0.7. Nothing is seen."""
+
+    width = 0.15
+    places = 0.7 * np.stack([(np.cos(a), np.sin(a)) for a in np.pi * (np.arange(6) / 3 + 1 / 6)])
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    @classmethod
+    def reward(cls, action: np.ndarray) -> np.ndarray:
+        """[..., 2] -> [...]."""
+        far = np.linalg.norm(action[..., None, :] - cls.places, axis=-1).min(-1)
+        return np.asarray(np.exp(-((far / cls.width) ** 2) / 2))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return np.zeros(1, np.float32), float(self.reward(np.asarray(action))), True, False, {}
+
+
 class Layers(gym.Env):
     """Three layers of four states; each of four choices pays a fixed reward and leads to a fixed state of the next.
 
@@ -260,6 +285,7 @@ def scaled_pendulum(scale: float) -> gym.Env:
 
 
 gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
+gym.register("SixPeaks-v0", entry_point="actrix.claims.worlds:SixPeaks")
 gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 gym.register("Crawler-v0", entry_point="actrix.claims.worlds:Crawler")
