@@ -70,13 +70,14 @@ class Bridge(Actor):
     def path(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The end z_K [B, A] of the paths with this noise [B, K + 1, A], and their cost [B]."""
         features, (place, *noises) = self.encoder(obs), noise.unbind(1)
-        h, cost = 1 / len(self.steps), torch.zeros_like(place[:, 0])
+        h, made = 1 / len(self.steps), list[tuple[Tensor, Tensor, Tensor]]()
         for step, e in zip(self.steps, noises):
             drift, std = step(features, place)
-            variance, apart = std.square() + FLOOR, drift + 2 * torch.tanh(place)
-            cost = cost + 0.5 * (variance + 0.5 * h * apart.square() - 1 - variance.log()).sum(-1)
-            place = place + h * drift + math.sqrt(2 * h) * std * e
-        return place, cost
+            made.append((place, drift, std))
+            place = torch.addcmul(place + h * drift, std, e, value=math.sqrt(2 * h))
+        places, drifts, stds = (torch.stack(x, 1) for x in zip(*made))  # [B, K, A]
+        variance, apart = stds.square() + FLOOR, drifts + 2 * torch.tanh(places)
+        return place, 0.5 * (variance + 0.5 * h * apart.square() - 1 - variance.log()).sum((1, 2))
 
     def sample(self, obs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Reparameterised actions [B, A] and the cost [B] of their paths."""

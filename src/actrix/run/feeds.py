@@ -134,7 +134,7 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
-        self.chunk = setting.learner.chunk
+        self.chunk = setting.learner.span
         self.windows = Windows(self.worlds.n, self.chunk, self.config.discount) if self.chunk > 1 else None
         if self.windows is not None and self.returns is not None:
             raise ActrixError(f"{type(setting.learner).__name__} wants returns of chunks, which a replay does not know")

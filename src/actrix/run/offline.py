@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from actrix.data.batches import Transitions
-from actrix.data.chunks import Chunks
 from actrix.data.datasets import Dataset
 from actrix.data.formats import Recording, recording
 from actrix.data.mixture import Mixture, Source
@@ -47,11 +46,9 @@ class DatasetFeed(Feed):
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
-        if learner.chunk > 1 and learner.wants_returns:
+        if learner.span > 1 and learner.wants_returns:
             raise ActrixError(f"{type(learner).__name__} wants returns of chunks, which are not worked out")
-        rows: list[Dataset | Chunks] = list(setting.data)
-        if learner.chunk > 1:
-            rows = [Chunks(data, learner.chunk, self.config.discount) for data in setting.data]
+        rows = [learner.sampled(data) for data in setting.data]
         way = learner.weigh if setting.weigh == "auto" else setting.weigh
         sources: list[Source] = list(rows)
         if way != "evenly":
