@@ -22,7 +22,7 @@ ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
 
 def goal_parts(spec: Spec) -> tuple[Part, Part] | None:
     """The parts of an observation that say what is achieved and what is desired; None where it has no goal."""
-    found = {part.name: part for part in spec.obs}
+    found = {part.name.rpartition(".")[2]: part for part in spec.obs}
     if ACHIEVED not in found or DESIRED not in found:
         return None
     achieved, desired = found[ACHIEVED], found[DESIRED]

@@ -182,8 +182,9 @@ def success(
     """Sum over E critics of the mean of 2 |level - 1(p < q)| error(q, p), where q = sigmoid(logit), for values that are
     probabilities of success; no gradient to p.
 
-    form: "expectile" has the cross-entropy as its error, "quantile" the distance of the logits. At level 0.5 their
-    minima are the mean of p and the median; towards 1, its maximum. logit: [E, B] or [B]; probability, weight: [E, B]
+    form: "expectile" has the cross-entropy as its error, "quantile" the distance of the logits; a critic that is moved
+    by the gradient settles at that expectile of p, or quantile. At 0.5 that is the mean, or the median; towards 1, the
+    maximum. logit: [E, B] or [B]; probability, weight: [E, B]
     or [B]; the mean is over all rows, also those of weight 0. Source: DQC (2512.10926), its losses.
     """
     probability = probability.detach().expand_as(logit_EB)

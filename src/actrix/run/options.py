@@ -151,3 +151,11 @@ def check_device(name: str) -> None:
     """ActrixError where torch has no such device."""
     if not has_device(name):
         raise ActrixError(f"--device {name}: there is no such device here", "for example cpu or cuda", misuse=True)
+
+
+def choice(config: Any, name: str, *known: str) -> None:
+    """Refuse a setting that is none of the words that it can be; one that the config does not have is no concern."""
+    value = getattr(config, name, known[0])
+    if value not in known:
+        flag = "--" + name.replace("_", "-")
+        raise ActrixError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {value!r}", misuse=True)

@@ -49,6 +49,7 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.learner import Learner, Losses
 from actrix.run.offline import DatasetFeed
+from actrix.run.options import choice
 from actrix.spec import Spec
 
 
@@ -84,8 +85,9 @@ class DQC(Learner):
         c, self.chunk, adam = config, config.chunk, Adam(config.rate)
         if not 1 <= c.chunk <= c.backup:
             raise ActrixError(f"--chunk must be at least 1 and at most --backup {c.backup}, not {c.chunk}", misuse=True)
-        if c.ensemble not in ("mean", "min"):
-            raise ActrixError(f"--ensemble is mean or min, not {c.ensemble!r}", misuse=True)
+        choice(c, "ensemble", "mean", "min")
+        choice(c, "distil_form", "expectile", "quantile")
+        choice(c, "value_form", "expectile", "quantile")
         goal = goal_parts(spec)
         aimless = spec if goal is None else spec.looking_at(tuple(p for p in spec.visible if p != goal[1]))
         self.actor = Generative(
