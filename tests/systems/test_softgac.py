@@ -89,9 +89,9 @@ def test_antithetic_paths_are_pairs_of_one_observation() -> None:
 def tilted(temperature: float, updates: int) -> torch.Tensor:
     """Ends of a bridge that has learned to climb `worth` at the price of its cost."""
     torch.manual_seed(0)
-    bridge = Bridge(vector_spec(1, 1), 32, 8)
+    bridge = Bridge(vector_spec(2, 1), 32, 8)
     optimiser = torch.optim.Adam(bridge.parameters(), 3e-3)
-    obs = torch.zeros(256, 1)
+    obs = torch.tensor([[1.0, -1.0]]).expand(256, -1)
     for _ in range(updates):
         action, cost = bridge.sample(obs)
         loss = (temperature * cost - worth(action[:, 0])).mean()
@@ -99,7 +99,7 @@ def tilted(temperature: float, updates: int) -> torch.Tensor:
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        return bridge.sample(torch.zeros(20_000, 1))[0][:, 0]
+        return bridge.sample(obs[:1].expand(20_000, -1))[0][:, 0]
 
 
 def worth(action: torch.Tensor) -> torch.Tensor:

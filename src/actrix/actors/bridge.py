@@ -49,7 +49,8 @@ class Bridge(Actor):
     the exact KL of every step at the places that the path took, so that its mean is the KL of the paths, in nats: an
     upper bound of the KL of the action to the uniform distribution. It takes the place of a log-probability.
 
-    Mode "mean" is the path without noise, from z_0 = 0. Source: SoftGAC (2605.08733).
+    Each step normalises features and place together, as the authors do: where features are few and all 0, it sees the
+    direction of the place only. Mode "mean" is the path without noise, from z_0 = 0. Source: SoftGAC (2605.08733).
     """
 
     def __init__(self, spec: Spec, width: int, steps: int) -> None:

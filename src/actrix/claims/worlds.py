@@ -58,14 +58,16 @@ class Peak(gym.Env):
 
 
 class SixPeaks(gym.Env):
-    """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.15)^2 / 2) of the nearest of six
-    places in a circle of radius 0.7. Nothing is seen."""
+    """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.2)^2 / 2) of the nearest of six
+    places in a circle of radius 0.7. What is seen is always the same, and not 0: networks that normalise it together
+    with an action have a scale."""
 
-    width = 0.15
+    width = 0.2
     places = 0.7 * np.stack([(np.cos(a), np.sin(a)) for a in np.pi * (np.arange(6) / 3 + 1 / 6)])
+    seen = np.array([1.0, -1.0, 1.0, -1.0], np.float32)
 
     def __init__(self) -> None:
-        self.observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     @classmethod
@@ -76,10 +78,10 @@ class SixPeaks(gym.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        return np.zeros(1, np.float32), {}
+        return self.seen, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        return np.zeros(1, np.float32), float(self.reward(np.asarray(action))), True, False, {}
+        return self.seen, float(self.reward(np.asarray(action))), True, False, {}
 
 
 class Layers(gym.Env):
