@@ -109,9 +109,9 @@ def worth(action: torch.Tensor) -> torch.Tensor:
 
 def test_the_best_bridge_ends_as_the_soft_maximum() -> None:
     """Density ~ exp(worth / temperature): both modes, in their proportion, which a Gaussian cannot have."""
-    action = tilted(1.0, 500)
+    action = tilted(2.0, 300)
     grid = torch.linspace(-1, 1, 2_001)
-    density = worth(grid).exp()
+    density = (worth(grid) / 2).exp()
     density /= density.sum()
     for low, high in ((-0.8, -0.2), (-0.2, 0.2), (0.2, 0.8)):
         expected = density[(grid > low) & (grid < high)].sum().item()

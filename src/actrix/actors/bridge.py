@@ -71,7 +71,7 @@ class Bridge(Actor):
     def path(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The end z_K [B, A] of the paths with this noise [B, K + 1, A], and their cost [B]."""
         features, (place, *noises) = self.encoder(obs), noise.unbind(1)
-        h, made = 1 / len(self.steps), list[tuple[Tensor, Tensor, Tensor]]()
+        h, made = 1 / len(self.steps), []
         for step, e in zip(self.steps, noises):
             drift, std = step(features, place)
             made.append((place, drift, std))
