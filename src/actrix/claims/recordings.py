@@ -175,7 +175,7 @@ def wandered(worlds: int, steps: int) -> list[Episode]:
     from actrix.envs.plane import SPEED, PointMazes, length
     from actrix.envs.routes import Paths
 
-    plane = PointMazes(worlds, level="rooms", slip=0.02, sees="parts", goal="seen", start="anywhere")
+    plane = PointMazes(worlds, level="rooms", slip=0.09, sees="parts", goal="seen", start="anywhere")
     paths, rng = Paths(plane.level, clearance=0.02), np.random.default_rng(SEED)
     obs, _ = plane.reset(seed=SEED)
     target, onward = np.zeros((worlds, 2)), np.zeros((worlds, len(paths.corners)))
