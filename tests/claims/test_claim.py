@@ -44,6 +44,8 @@ FIGURES = {"ours": [1.0, 2.0, 6.0], "theirs": [0.0, 1.0, 2.0], "flat": [4.0, 4.0
         ("max(mean(ours), mean(flat)) <= 4", 4, 4, True),
         ("apart(ours, flat) <= 0.25", 0.25, 0.25, True),
         ("apart(flat, theirs) > 2.5", 3, 2.5, True),
+        ("trend(0.5, 1, 8, 4) >= 0.8", 0.8, 0.8, True),
+        ("trend(3, 2, 1) > 0", -1, 0, False),
         ("abs(mean(theirs) - mean(ours)) < 2", 2, 2, False),
         ("-mean(ours) >= -3", -3, -3, True),
         ("low(flat) >= 4", 4, 4, True),

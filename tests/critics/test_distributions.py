@@ -10,6 +10,8 @@ import torch
 
 from actrix.critics.distributions import CategoricalQ, CategoricalValue, GaussianQ, GaussianValue, project
 from actrix.critics.values import Value
+from actrix.nets.renorm import RenormNet
+from actrix.nets.unit import UnitNet
 from actrix.objectives.distributional import cross_entropy, gaussian_regression, variance_weight
 from actrix.spec import vector_spec
 
@@ -87,11 +89,18 @@ def test_the_least_is_chosen_by_mean_row_by_row() -> None:
         assert torch.equal(value.reduce(rule), Value(value.mean).reduce(rule))
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "categorical"])
+CRITICS = {
+    "gaussian": lambda spec: GaussianQ(spec, (16, 16)),
+    "unit": lambda spec: CategoricalQ(spec, lambda i, o: UnitNet(i, 16, 1, o, 2)),
+    "renorm": lambda spec: CategoricalQ(spec, lambda i, o: RenormNet(i, (16, 16), o)),
+}
+
+
+@pytest.mark.parametrize("kind", CRITICS)
 def test_frozen_critics_say_the_same_and_give_gradients_to_actions_only(kind: str) -> None:
     torch.manual_seed(0)
     spec = vector_spec(3, 2)
-    critic = GaussianQ(spec, (16, 16)) if kind == "gaussian" else CategoricalQ(spec, 16, 1)
+    critic = CRITICS[kind](spec)
     obs, action = torch.randn(8, 3), torch.randn(8, 2, requires_grad=True)
     free, frozen = critic(obs, action), critic.frozen(obs, action)
     torch.testing.assert_close(frozen.members, free.members)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actrix.data.batches import Steps, Transitions
-from actrix.data.replay import Replay
+from actrix.data.replay import Newest, Replay
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.spec import Choices, vector_spec
@@ -59,6 +59,17 @@ def test_sampling_is_uniform_and_repeatable() -> None:
     counts = np.bincount(first.long().numpy() - 35, minlength=50)
     chi = ((counts - n / 50) ** 2 / (n / 50)).sum()
     assert 23.98 < chi < 85.35  # 0.1 % to 99.9 % of chi-square with 49 degrees of freedom
+
+
+def test_the_newest_rows_alone_are_sampled_uniformly() -> None:
+    replay = Replay(SPEC, 50, slack=13)
+    fill(replay, 0, 30)
+    assert len(set(Newest(replay, 100).sample(5_000).reward.tolist())) == 30, "all, if there are no more"
+    fill(replay, 30, 55)
+    n = 20_000
+    counts = np.bincount(Newest(replay, 10).sample(n).reward.long().numpy() - 75, minlength=10)
+    chi = ((counts - n / 10) ** 2 / (n / 10)).sum()
+    assert 1.15 < chi < 27.88  # 0.1 % to 99.9 % of chi-square with 9 degrees of freedom
 
 
 def test_slack_keeps_a_checkpoint_whole_while_the_run_goes_on(tmp_path: Path) -> None:

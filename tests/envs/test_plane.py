@@ -179,6 +179,34 @@ def test_a_toll_is_paid_at_every_step() -> None:
         assert sum(e.reward) == pytest.approx(1 - 0.01 * len(e.reward), abs=1e-5)
 
 
+def test_steps_slip_by_at_most_so_much_either_way() -> None:
+    plane = PointMazes(400, level="open", slip=0.05)
+    plane.reset(seed=0)
+    off = []
+    for _ in range(5):
+        before = plane.bodies[:, 0].copy()
+        plane.step(np.full((400, 2), 0.3))
+        off.append(plane.bodies[:, 0] - before - 0.3 * SPEED)
+    found = np.array(off)
+    assert abs(found).max() <= 0.05 + 1e-12
+    assert abs(found).max() > 0.049
+    assert abs(found.mean()) < 0.002
+    assert found.std() == pytest.approx(0.05 / 3**0.5, rel=0.05)
+    assert abs(np.corrcoef(found[0, :, 0], found[1, :, 0])[0, 1]) < 0.15
+
+
+def test_parts_are_those_of_a_goal_environment() -> None:
+    plane = PointMazes(3, level="rooms", sees="parts", control="force", goal="seen")
+    plane.reset(seed=0)
+    obs = plane.step(np.full((3, 2), -1.0))[0]
+    np.testing.assert_array_equal(obs["achieved_goal"], plane.bodies[:, 0].astype(np.float32))
+    np.testing.assert_array_equal(obs["desired_goal"], plane.goal.astype(np.float32))
+    np.testing.assert_allclose(obs["observation"][:, 2:] * SPEED, plane.speed, atol=1e-7)
+    np.testing.assert_array_equal(obs["observation"][:, :2], obs["achieved_goal"])
+    assert plane.observation_space.contains(obs)
+    assert len(LEVELS["rooms"].find("G")) == 5
+
+
 def test_omni_pays_for_rest_and_says_where_it_went() -> None:
     world = Omnis(3)
     obs, _ = world.reset(seed=[1, 2, 3])

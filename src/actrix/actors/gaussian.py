@@ -51,15 +51,14 @@ class SquashedGaussian(Actor):
         self.net = MLP(self.encoder.size, hidden, 2 * spec.action_size, activation)
         self.log_std_range = log_std_range
 
-    def distribution(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation before squashing, both [B, A]. `training`: as networks are while they learn,
-        for those that know a difference."""
+    def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation before squashing, both [B, A]."""
         mean, log_std = self.net(self.encoder(obs)).chunk(2, -1)
         return mean, log_std.clamp(*self.log_std_range)
 
-    def sample(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+    def sample(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised action [B, A] and its log-density [B]."""
-        mean, log_std = self.distribution(obs, training)
+        mean, log_std = self.distribution(obs)
         return squashed(mean, log_std, torch.randn_like(mean))
 
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +85,18 @@ class SquashedGaussian(Actor):
         return Action(*self.sample(obs))
 
 
-class SoftGaussian(SquashedGaussian):
+class TwoModeGaussian(SquashedGaussian):
+    """A squashed Gaussian on a network that is another one while it learns (`training`) than while it acts."""
+
+    def distribution(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def sample(self, obs: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.distribution(obs, training)
+        return squashed(mean, log_std, torch.randn_like(mean))
+
+
+class SoftGaussian(TwoModeGaussian):
     """A squashed Gaussian with std = softplus(max(raw, raw_low)), not bounded above, normalised layers, and dropout in
     calls that say `training` (see `MLP`).
 
@@ -113,7 +123,7 @@ class SoftGaussian(SquashedGaussian):
         return Action(0.5 * (torch.tanh(mean + noise) + torch.tanh(mean - noise)).mean(1))
 
 
-class UnitGaussian(SquashedGaussian):
+class UnitGaussian(TwoModeGaussian):
     """A squashed Gaussian on a network of unit norm (`nets.unit`), whose noise is held for a while in exploration.
 
     `training` normalises by the statistics of the rows given. log std = low + (high - low) (1 + tanh(raw)) / 2.

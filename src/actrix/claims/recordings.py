@@ -6,10 +6,14 @@ pendulum-expert  20 episodes of Pendulum-v1 by a swing-up controller, with a lit
 pendulum-few     one of them
 pendulum-shuffled  the same states as pendulum-expert, with its actions in random order
 pendulum-mixed   20 episodes by the controller, and 20 of random torques held for 5 steps
+pendulum-1-in-100, ... pendulum-K-in-100  K episodes by the controller, and 100 - K of such random torques
 routes           1,000 episodes of PointUneven-v0: half by the long way and half by the short one, unsteadily; a
                  fifth of them wander about instead (51,000 steps)
 routes-toll      the same in PointUnevenToll-v0; two fifths wander about (62,000 steps)
 routes-slow      400 episodes of PointUnevenToll-v0, half by either way, at half the speed that is possible
+rooms            400 episodes of 100 steps in the rooms of PointRooms-v0: whence one cell after the other is gone to,
+                 unsteadily, at 0.3 to 1 of the speed that is possible, none for more than 40 steps; a third of the
+                 time nowhere in particular
 peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
 """
 
@@ -36,6 +40,7 @@ ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
     "pendulum": "Pendulum-v1",
     "peak": "actrix.claims.worlds:Peak-v0",
+    "rooms": "actrix.envs.plane:PointRooms-v0",
     "routes-slow": "actrix.envs.plane:PointUnevenToll-v0",
     "routes-toll": "actrix.envs.plane:PointUnevenToll-v0",
     "routes": "actrix.envs.plane:PointUneven-v0",
@@ -85,11 +90,16 @@ def path(name: str) -> Path:
 
 
 def written(file: Path, env_id: str, found: list[Episode]) -> Path:
-    """Episodes as a file that `data=` takes."""
-    from actrix.data.formats import write_flat
+    """Episodes as a file that `data=` takes; where what is seen has several parts, as a folder of Minari."""
+    from actrix.data.formats import write_flat, write_minari
     from actrix.envs.make import make_env
 
     env = make_env(env_id)
+    if isinstance(found[0].obs[0], dict):
+        file = file.with_name(f"{file.stem}-v0")
+        about = {"env": env_id, "system": "script", "seed": SEED, "mode": "sample", "description": "for a claim"}
+        write_minari(file, iter(found), (env.observation_space, env.action_space), {"id": file.name, **about}, None)
+        return file
     write_flat(file, iter(found), (env.observation_space, env.action_space), {"env": env_id})
     return file
 
@@ -105,6 +115,8 @@ def episodes(name: str) -> list[Episode]:
         return played(ENVS["forks"], partial(forks, randomness=0.5), 400, 1_000)
     if name == "peak":
         return played(ENVS["peak"], near_peak, 1_000, 0)
+    if name == "rooms":
+        return wandered(400, 100)
     if name == "routes-slow":
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
@@ -123,6 +135,11 @@ def episodes(name: str) -> list[Episode]:
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
         return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name.endswith("-in-100"):
+        good = int(name.split("-")[1])
+        return (played("Pendulum-v1", swing, good, 0) if good else []) + played(
+            "Pendulum-v1", jitter, 100 - good, 1_000
+        )
     if name == "pendulum-shuffled":
         found = episodes("pendulum-expert")
         actions = [a for e in found for a in e.action]
@@ -148,6 +165,42 @@ def played(env_id: str, player: Player, count: int, first: int) -> list[Episode]
         found += record(lambda obs, mask, act=act: act(obs), env, 1, SEED, number)  # type: ignore[misc]
     env.close()
     return found
+
+
+def wandered(worlds: int, steps: int) -> list[Episode]:
+    """One episode of each of so many worlds of rooms, from anywhere; goals neither end it nor are gone to."""
+    import numpy as np
+
+    from actrix.data.formats import Episode
+    from actrix.envs.plane import SPEED, PointMazes, length
+    from actrix.envs.routes import Paths
+
+    plane = PointMazes(worlds, level="rooms", slip=0.09, sees="parts", goal="seen", start="anywhere")
+    paths, rng = Paths(plane.level, clearance=0.02), np.random.default_rng(SEED)
+    obs, _ = plane.reset(seed=SEED)
+    target, onward = np.zeros((worlds, 2)), np.zeros((worlds, len(paths.corners)))
+    left, pace, drift = np.zeros(worlds, np.int64), np.ones(worlds), np.zeros((worlds, 2))
+    lost = np.zeros(worlds, bool)
+    seen, done = [obs], []
+    for _ in range(steps):
+        place = plane.bodies[:, 0]
+        new = np.flatnonzero((left == 0) | (~lost & (length(place - target) < 0.05)))
+        target[new] = plane.cells[rng.integers(len(plane.cells), size=len(new))]
+        onward[new] = paths.onward(target[new])
+        lost[new], pace[new] = rng.random(len(new)) < 1 / 3, rng.uniform(0.3, 1.0, len(new))
+        left[new], drift[new] = np.where(lost[new], 10, 40), rng.uniform(-1.0, 1.0, (len(new), 2))
+        ahead = paths.ahead(place, target, onward)[0] - place
+        towards = ahead / np.maximum(length(ahead), SPEED)[:, None] * pace[:, None]
+        wish = np.where(lost[:, None], drift, towards) + 0.3 * rng.standard_normal((worlds, 2))
+        action = np.clip(wish, -1.0, 1.0).astype(np.float32)
+        obs = plane.step(action)[0]
+        seen.append(obs)
+        done.append(action)
+        left -= 1
+    return [
+        Episode([{k: v[i] for k, v in o.items()} for o in seen], [a[i] for a in done], [0.0] * steps, False, True)
+        for i in range(worlds)
+    ]
 
 
 def forks(rng: np.random.Generator, randomness: float = 0.0) -> Callable[[Any], Any]:

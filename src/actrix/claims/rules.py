@@ -46,6 +46,14 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(abs(np.mean(a) - np.mean(b)) / abs(np.mean(b)))
 
 
+def trend(*numbers: float) -> float:
+    """Rank correlation (Spearman's) of numbers with the order in which they are written: 1 where each is larger than
+    the one before."""
+    from scipy.stats import spearmanr
+
+    return round(float(spearmanr(range(len(numbers)), numbers).statistic), 9)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "mean": lambda x: float(np.mean(x)),
     "median": lambda x: float(np.median(x)),
@@ -57,6 +65,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "high": lambda x: bounds(x)[1],
     "abs": np.abs,
     "apart": apart,
+    "trend": trend,
 }
 
 

@@ -120,6 +120,33 @@ class Reservoir(gym.Env):
         return self._see(), float(out), False, self.t >= self.limit, {}
 
 
+class SixPeaks(gym.Env):
+    """One action [2] in [-1, 1], and it is over. The reward is exp(-(distance / 0.2)^2 / 2) of the nearest of six
+    places in a circle of radius 0.7. What is seen is always the same, and not 0: networks that normalise it together
+    with an action have a scale."""
+
+    width = 0.2
+    places = 0.7 * np.stack([(np.cos(a), np.sin(a)) for a in np.pi * (np.arange(6) / 3 + 1 / 6)])
+    seen = np.array([1.0, -1.0, 1.0, -1.0], np.float32)
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    @classmethod
+    def reward(cls, action: np.ndarray) -> np.ndarray:
+        """[..., 2] -> [...]."""
+        far = np.linalg.norm(action[..., None, :] - cls.places, axis=-1).min(-1)
+        return np.asarray(np.exp(-((far / cls.width) ** 2) / 2))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return self.seen, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        return self.seen, float(self.reward(np.asarray(action))), True, False, {}
+
+
 class Layers(gym.Env):
     """Three layers of four states; each of four choices pays a fixed reward and leads to a fixed state of the next.
 
@@ -326,6 +353,7 @@ gym.register("Layers-v0", entry_point="actrix.claims.worlds:Layers")
 gym.register("ThreeArms-v0", entry_point="actrix.claims.worlds:ThreeArms")
 gym.register("Homing-v0", entry_point="actrix.claims.worlds:Homing")
 gym.register("Reservoir-v0", entry_point="actrix.claims.worlds:Reservoir")
+gym.register("SixPeaks-v0", entry_point="actrix.claims.worlds:SixPeaks")
 gym.register("Peak-v0", entry_point="actrix.claims.worlds:Peak")
 gym.register("TwoModes-v0", entry_point="actrix.claims.worlds:TwoModes")
 gym.register("Crawler-v0", entry_point="actrix.claims.worlds:Crawler")

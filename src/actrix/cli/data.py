@@ -45,6 +45,7 @@ def run(argv: list[str]) -> None:
         ["episodes", f"{found['episodes']:,}  ({found['terminated']:,} terminated, {found['truncated']:,} cut off)"],
         ["observation", f"{found['obs_size']} numbers, {found['obs_dtype']}"],
         ["action", f"{found['action_kind']}, {found['action_size']} numbers"],
+        ["better than mean", f"{found['positive_variance']:,.3g}: mean square of returns above it (see --weigh)"],
         *([["out of bounds", f"{found['clipped']:,} actions, brought to the bounds"]] if found["clipped"] else []),
         ["fingerprint", found["fingerprint"]],
     ]

@@ -7,7 +7,7 @@ distributional Bellman operator: what `reward + discount * (Z(s', a') - cost)` i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,6 @@ from actrix.credit import bootstrap
 from actrix.critics.values import Value
 from actrix.nets.encoder import Encoder
 from actrix.nets.mlp import MLP
-from actrix.nets.unit import UnitNet
 from actrix.spec import Spec
 
 
@@ -80,6 +79,10 @@ class CategoricalValue(Value):
         which = self.members.argmin(0, keepdim=True)
         logp = self.logp.gather(0, which[..., None].expand(-1, -1, self.logp.shape[-1]))
         return CategoricalValue(self.members.gather(0, which), logp, self.atoms)
+
+    def mixture(self) -> CategoricalValue:
+        """The distribution of a member drawn at random: [1, B]."""
+        return CategoricalValue.of_logp(self.logp.exp().mean(0, keepdim=True).log(), self.atoms)
 
     def backup(
         self, reward: Tensor, terminated: Tensor, discount: float, cost: Tensor | float = 0.0
@@ -146,19 +149,18 @@ class GaussianQ(nn.Module):
 
 
 class CategoricalQ(nn.Module):
-    """E critics of unit norm (see `nets.unit`): (s, a) -> `CategoricalValue` [E, B] on `count` atoms in +-`bound`.
+    """E critics (s, a) -> `CategoricalValue` [E, B] on `count` atoms in +-`bound`.
 
-    `training` normalises by the statistics of the rows given, all together.
+    net: (inputs, outputs) -> a network `[B, in] -> [E, B, out]` that normalises by the statistics of the rows given,
+    all together, where it is told that it is `training`: `nets.unit.UnitNet`, `nets.renorm.RenormNet`.
     """
 
     atoms: Tensor
 
-    def __init__(
-        self, spec: Spec, width: int, blocks: int, bound: float = 5.0, count: int = 101, members: int = 2
-    ) -> None:
+    def __init__(self, spec: Spec, net: Callable[[int, int], nn.Module], bound: float = 5.0, count: int = 101) -> None:
         super().__init__()
         self.encoder = Encoder(spec.for_critic())
-        self.net = UnitNet(self.encoder.size + spec.action_size, width, blocks, count, members)
+        self.net = net(self.encoder.size + spec.action_size, count)
         self.register_buffer("atoms", torch.linspace(-bound, bound, count))
 
     def forward(self, obs: Tensor, action: Tensor, training: bool = False) -> CategoricalValue:

@@ -74,9 +74,10 @@ class Ring:
         held = rows >= self.total - self.rows
         self._arrays[name][rows[held] % self.rows] = values[held]
 
-    def draw(self, n: int) -> Tensor:
-        """Physical rows [n] of the window, uniformly with replacement, drawn from torch's current stream."""
-        size = len(self)
+    def draw(self, n: int, newest: int | None = None) -> Tensor:
+        """Physical rows [n] of the window, or of its `newest` rows, uniformly with replacement, drawn from torch's
+        current stream."""
+        size = len(self) if newest is None else min(newest, len(self))
         index = torch.randint(size, (n,))
         start = self.total - size
         if start:
@@ -180,3 +181,13 @@ class Replay(Ring):
     def at(self, index: Tensor) -> Transitions:
         """The transitions in the given physical rows [n]."""
         return Transitions(**self.columns(index))
+
+
+class Newest:
+    """The last `rows` transitions of a replay, sampled uniformly."""
+
+    def __init__(self, replay: Replay, rows: int) -> None:
+        self.replay, self.rows = replay, rows
+
+    def sample(self, n: int) -> Transitions:
+        return self.replay.at(self.replay.draw(n, self.rows))

@@ -50,7 +50,8 @@ ELEMENTWISE = {
     "gt": "{a} > {b}", "ge": "{a} >= {b}", "lt": "{a} < {b}", "le": "{a} <= {b}", "eq": "{a} == {b}",
     "ne": "{a} != {b}", "logical_and": "{a} && {b}", "logical_or": "{a} || {b}", "logical_not": "!{a}",
     "bitwise_and": "{a} & {b}", "bitwise_or": "{a} | {b}", "bitwise_not": "!{a}", "where": "{a} ? {b} : {c}",
-    "gelu": "{a} * (1 + erf{f}({a} * 0.70710678118654752{f})) / 2", "_to_copy": "{a}", "expand": "{a}", "clone": "{a}",
+    "gelu": "{a} * (1 + erf{f}({a} * 0.70710678118654752{f})) / 2", "elu": "{a} > 0 ? {a} : expm1{f}({a})",
+    "_to_copy": "{a}", "expand": "{a}", "clone": "{a}",
 }  # fmt: skip
 SAME = {"view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "alias", "detach", "lift_fresh_copy"}
 REDUCE = {  # first value, and each step

@@ -20,12 +20,14 @@ An observation is the state (places of the discs, the velocity under force contr
 or an image uint8 [32, 32, 3], which shows discs and goal but no velocity. An episode is a function of its seed.
 
 Levels: `open`; `corridors` (two equal ways around a block), `uneven` (one of them shorter), `maze` (two ways of equal
-length, and a dead end that is long); `pillar` for the pusher; `trap` (a pocket around the start whose only way out is
-down: deceptive for those who reward the distance upwards). `envs.routes` knows shortest paths, and players.
+length, and a dead end that is long); `rooms` (four, with a door between neighbours, and five goals); `pillar` for the
+pusher; `trap` (a pocket around the start whose only way out is down: deceptive for those who reward the distance
+upwards). `envs.routes` knows shortest paths, and players.
 
 Ids, all of `actrix.envs.plane`: PointOpen-v0, PointCorridors-v0, PointUneven-v0, PointMaze-v0; with `Force`, `Image`,
-`Goals` (any free cell, seen) or `Toll` (every step costs 0.01) before the dash; Pusher-v0, PusherPillar-v0 and their
-`Image`; Omni-v0 (in the trap, by force), OmniOpen-v0. Other combinations: give options to the classes.
+`Goals` (any free cell, seen) or `Toll` (every step costs 0.01) before the dash; PointRooms-v0 and PointRoomsSlippery-v0
+(one of five goals, seen, in parts; a step is off by up to 0.09, or 0.15); Pusher-v0, PusherPillar-v0 and their `Image`;
+Omni-v0 (in the trap, by force), OmniOpen-v0. Other combinations: give options to the classes.
 """
 
 from __future__ import annotations
@@ -127,6 +129,7 @@ LEVELS = {
         150,
         ((6, 3), (8, 4)),
     ),
+    "rooms": Level(("S..#..G", ".......", "...#..G", "#.###.#", "...#..G", ".......", "G..#..G"), 200),
     "pushing": Level((".......", ".......", ".......", "S.O...G", ".......", ".......", "......."), 150),
     "pillar": Level(
         (
@@ -208,7 +211,8 @@ def push(hand: Array, disc: Array, step: Array, walls: Array) -> tuple[Array, Ar
 class Plane(VectorEnv):
     """N worlds that are stepped as one; base of those below.
 
-    level: a name in LEVELS, or a `Level`. control: velocity or force. sees: state or image.
+    level: a name in LEVELS, or a `Level`. control: velocity or force. sees: state, image, or parts, a dictionary of
+    `observation` (the state), `achieved_goal` (place of the last disc) and `desired_goal`, as of a goal environment.
     goal: fixed (where the level has it; not seen), seen, or anywhere (any free cell; seen).
     start: fixed, or anywhere (any free cell). limit: steps of an episode, where it is not the level's.
 
@@ -234,7 +238,7 @@ class Plane(VectorEnv):
         if isinstance(level, str) and level not in LEVELS:
             raise unknown("level", level, LEVELS)
         for name, value, choices in (
-            ("control", control, ("velocity", "force")), ("sees", sees, ("state", "image")),
+            ("control", control, ("velocity", "force")), ("sees", sees, ("state", "image", "parts")),
             ("goal", goal, ("fixed", "seen", "anywhere")), ("start", start, ("fixed", "anywhere")),
         ):  # fmt: skip
             if value not in choices:
@@ -254,6 +258,10 @@ class Plane(VectorEnv):
         box = gym.spaces.Box
         if sees == "image":
             self.single_observation_space = box(0, 255, (SIDE, SIDE, 3), np.uint8)
+        elif sees == "parts":
+            widths = {"observation": 2 * m + 2 * (control == "force"), "achieved_goal": 2, "desired_goal": 2}
+            found: dict[str, gym.Space] = {n: box(-1.0, 1.0, (width,), np.float32) for n, width in widths.items()}
+            self.single_observation_space = gym.spaces.Dict(found)
         else:
             width = 2 * m + 2 * (control == "force") + 2 * (goal != "fixed")
             self.single_observation_space = box(-1.0, 1.0, (width,), np.float32)
@@ -340,11 +348,15 @@ class Plane(VectorEnv):
     # -- seeing -----------------------------------------------------------------------------------------------
 
     def see(self) -> Any:
-        """Observations [N, D] float32, or images [N, SIDE, SIDE, 3] uint8."""
+        """Observations [N, D] float32, images [N, SIDE, SIDE, 3] uint8, or a dictionary of parts [N, .] float32."""
         if self.sees == "image":
             return self.draw(SIDE)
         parts = [self.bodies.reshape(self.num_envs, -1)]
         parts += [self.speed / SPEED] if self.control == "force" else []
+        if self.sees == "parts":
+            state, achieved = np.concatenate(parts, 1), self.bodies[:, -1]
+            found = {"observation": state, "achieved_goal": achieved, "desired_goal": self.goal}
+            return {name: values.astype(np.float32) for name, values in found.items()}
         parts += [self.goal] if self.aim != "fixed" else []
         return np.concatenate(parts, 1).astype(np.float32)
 
@@ -381,11 +393,20 @@ class Plane(VectorEnv):
 
 
 class PointMazes(Plane):
-    """A disc that is to reach the goal. toll: what every step costs. infos: `success` [N] bool."""
+    """A disc that is to reach the goal. toll: what every step costs. slip: by how much every step is off at most, per
+    axis, each way. infos: `success` [N] bool."""
 
-    def __init__(self, num_envs: int, level: str | Level = "open", toll: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self, num_envs: int, level: str | Level = "open", toll: float = 0.0, slip: float = 0.0, **options: Any
+    ) -> None:
         super().__init__(num_envs, level, **options)
-        self.toll = toll
+        self.toll, self.slip = toll, slip
+
+    def wish(self, action: Array) -> Array:
+        if not self.slip:
+            return super().wish(action)
+        u = draws.uniform(torch.from_numpy(self.key), torch.from_numpy(self.clock) + 10_000, 2).numpy()
+        return super().wish(action) + self.slip * (2.0 * u.T.astype(np.float64) - 1.0)
 
     def advance(self, action: Array) -> tuple[Array, npt.NDArray[np.bool_], dict[str, Any]]:
         self.steer(action)
@@ -442,13 +463,13 @@ class Alone(gym.Env):
         super().reset(seed=seed)
         obs, _ = self.plane.reset(seed=seed)
         self.trail = [self.plane.bodies[0, -1].copy()]
-        return obs[0], {}
+        return only(obs), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
         obs, reward, terminated, truncated, infos = self.plane.step(np.asarray(action)[None])
         self.trail.append(self.plane.bodies[0, -1].copy())
         info = {name: value[0] for name, value in infos.items()}
-        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+        return only(obs), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def snapshot(self) -> dict[str, Any]:
         """The whole state, copied."""
@@ -457,11 +478,16 @@ class Alone(gym.Env):
     def restore(self, state: dict[str, Any]) -> Any:
         """Back to a snapshot; returns what is seen there."""
         self.trail = list(state["trail"])
-        return self.plane.restore(state)[0]
+        return only(self.plane.restore(state))
 
     def render(self) -> Any:
         """The world from above, with the way that the last disc has come: uint8 [256, 256, 3]."""
         return self.plane.draw(256, np.array(self.trail))[0]
+
+
+def only(obs: Any) -> Any:
+    """What is seen in the one world of a row."""
+    return {name: values[0] for name, values in obs.items()} if isinstance(obs, dict) else obs[0]
 
 
 class PointMaze(Alone):
@@ -498,6 +524,12 @@ for level_name in ("open", "corridors", "uneven", "maze"):
             entry_point="actrix.envs.plane:PointMaze",
             kwargs={"level": level_name, **chosen},
         )
+for slippery, slip in (("", 0.09), ("Slippery", 0.15)):
+    gym.register(
+        f"PointRooms{slippery}-v0",
+        entry_point="actrix.envs.plane:PointMaze",
+        kwargs={"level": "rooms", "goal": "seen", "sees": "parts", "slip": slip},
+    )
 for level_name, title in (("pushing", "Pusher"), ("pillar", "PusherPillar")):
     for kind_name in ("", "Image"):
         gym.register(

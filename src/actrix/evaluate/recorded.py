@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from actrix.data.weighting import positive_variance
 from actrix.evaluate.charts import SMALL, Array, Series, histogram, line_chart
 from actrix.evaluate.page import note, number, page
 
@@ -39,6 +40,7 @@ def figures(dataset: Dataset) -> dict[str, Any]:
         "truncated": dataset.episodes - terminated,
         "clipped": dataset.clipped,
         "return": summary(returns),
+        "positive_variance": positive_variance(returns),
         "length": summary(lengths),
         "reward": summary(columns["reward"]),
     }

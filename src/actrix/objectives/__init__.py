@@ -176,6 +176,29 @@ def regression(value_EB: Tensor, target_B: Tensor, weight: Tensor | None = None)
     return 0.5 * (error if weight is None else error * weight).mean(-1).sum()
 
 
+def success(
+    logit_EB: Tensor, probability: Tensor, level: float = 0.5, weight: Tensor | None = None, form: str = "expectile"
+) -> Tensor:
+    """Sum over E critics of the mean of 2 |level - 1(p < q)| error(q, p), where q = sigmoid(logit), for values that are
+    probabilities of success; no gradient to p.
+
+    form: "expectile" has the cross-entropy as its error, "quantile" the distance of the logits; a critic that is moved
+    by the gradient settles at that expectile of p, or quantile. At 0.5 that is the mean, or the median; towards 1, the
+    maximum. logit: [E, B] or [B]; probability, weight: [E, B]
+    or [B]; the mean is over all rows, also those of weight 0. Source: DQC (2512.10926), its losses.
+    """
+    probability = probability.detach().expand_as(logit_EB)
+    lean = torch.where(probability < logit_EB.detach().sigmoid(), 1.0 - level, level)
+    if form == "expectile":
+        error = F.binary_cross_entropy_with_logits(logit_EB, probability, reduction="none")
+    elif form == "quantile":
+        error = (logit_EB - torch.logit(probability, 1e-5)).abs()
+    else:
+        raise ValueError(f"form must be expectile or quantile, not {form!r}")
+    loss = 2 * lean * error
+    return (loss if weight is None else loss * weight).mean(-1).sum()
+
+
 def huber(value: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
     """Mean Huber loss (DQN's clipped error for delta 1). value, target: same shape."""
     return F.huber_loss(value, target.detach(), delta=delta)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from actrix import credit
 from actrix.data.batches import Steps
-from actrix.errors import ActrixError
 from actrix.objectives import reduce
 from actrix.optim import Adam
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.options import choice
 from actrix.spec import TokenSpec
 
 
@@ -54,11 +54,3 @@ class AnswersLearner(LanguageLearner):
         """Over all tokens ("token"), or within each answer and then over answers ("sequence")."""
         average = self.config.average
         return reduce(per_token, steps.action_mask, average, steps.total if average == "token" else steps.rows)
-
-
-def choice(config: Any, name: str, *known: str) -> None:
-    """Refuse a setting that is none of the words that it can be; one that the config does not have is no concern."""
-    value = getattr(config, name, known[0])
-    if value not in known:
-        flag = "--" + name.replace("_", "-")
-        raise ActrixError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {value!r}", misuse=True)

@@ -15,7 +15,8 @@ from actrix.credit import returns_to_go
 from actrix.data.batches import Steps, Transitions
 from actrix.data.chunks import Windows
 from actrix.data.datasets import Dataset
-from actrix.data.replay import Replay
+from actrix.data.mixture import Mixture
+from actrix.data.replay import Newest, Replay
 from actrix.envs.worlds import Outcome, Worlds
 from actrix.errors import ActrixError
 from actrix.rng import seed_of, torch_stream
@@ -47,6 +48,8 @@ class Setting:
     task: Any = None
     data: tuple[Dataset, ...] = ()  # recorded experience
     mix: tuple[float, ...] = ()  # weight of each data set, and of the replay (see `RunOptions.mix`)
+    weigh: str = "auto"  # how their episodes are drawn (see `RunOptions.weigh`)
+    weigh_alpha: float = 0.1
     offline_steps: int = 0  # how much of total_steps is learned from data alone
     compile: str = "no"  # whether what is repeated as often as updates is compiled: yes, no or auto
 
@@ -122,7 +125,8 @@ class ReplayFeed(WorldFeed):
     """Off-policy: act, store, and learn from the replay at `updates_per_step` updates per transition. Where the learner
     decides on chunks of actions, a row of the replay is the chunk that begins in a step (`data.chunks`).
 
-    The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step.
+    The config gives: capacity, warmup (uniform actions, no updates), batch, updates_per_step; and, where such a share
+    of each batch is to come from the newest rows alone, newest_share and newest (rows).
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -130,7 +134,7 @@ class ReplayFeed(WorldFeed):
         self.config = setting.learner.config
         self.warmup = self.config.warmup
         self.returns = Returns(self.worlds.n, self.config.discount) if setting.learner.wants_returns else None
-        self.chunk = setting.learner.chunk
+        self.chunk = setting.learner.span
         self.windows = Windows(self.worlds.n, self.chunk, self.config.discount) if self.chunk > 1 else None
         if self.windows is not None and self.returns is not None:
             raise ActrixError(f"{type(setting.learner).__name__} wants returns of chunks, which a replay does not know")
@@ -165,7 +169,10 @@ class ReplayFeed(WorldFeed):
             self.windows.forget()
 
     def sample(self, n: int) -> Transitions:
-        return self.replay.sample(n)
+        share = getattr(self.config, "newest_share", 0.0)
+        if not share:
+            return self.replay.sample(n)
+        return Mixture((self.replay, Newest(self.replay, self.config.newest)), (1 - share, share)).sample(n)
 
     def observe(self, learner: Learner, columns: dict[str, np.ndarray], valid: np.ndarray) -> None:
         rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from actrix.actors.base import Action, Actor
 from actrix.data.batches import Transitions
+from actrix.data.chunks import Chunks
+from actrix.data.datasets import Dataset
+from actrix.data.goals import Hindsight
 from actrix.nets.normaliser import Normaliser, RewardScaler
 from actrix.optim import Optimiser, Rule
 from actrix.spec import Spec
@@ -48,6 +51,7 @@ class Learner(nn.Module):
     wants_post = False  # whether `Steps.post_obs` is to be filled (see `Worlds.post_decision`)
     ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
+    weigh = "evenly"  # how episodes of data are drawn, where `RunOptions.weigh` does not say (`data.weighting`)
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser
@@ -72,6 +76,15 @@ class Learner(nn.Module):
             parameters = [p for o in owned for p in ([o] if isinstance(o, nn.Parameter) else o.parameters())]
             found[name] = ([p for p in parameters if p.requires_grad], rule)  # adapters leave the rest frozen
         self.optimiser = Optimiser(found)
+
+    @property
+    def span(self) -> int:
+        """Actions in a row that a row of a batch holds, where it judges more of them than it decides on."""
+        return self.chunk
+
+    def sampled(self, data: Dataset) -> Dataset | Chunks | Hindsight:
+        """What it draws of a data set."""
+        return Chunks(data, self.span, self.config.discount) if self.span > 1 else data
 
     # -- learning -----------------------------------------------------------------------------------------------
 

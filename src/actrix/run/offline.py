@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from actrix.data.batches import Transitions
-from actrix.data.chunks import Chunks
 from actrix.data.datasets import Dataset
 from actrix.data.formats import Recording, recording
-from actrix.data.mixture import Mixture
+from actrix.data.mixture import Mixture, Source
+from actrix.data.weighting import Weighted, chances, counted
 from actrix.envs.make import make_env
 from actrix.envs.spaces import Maps
 from actrix.errors import ActrixError
@@ -46,11 +46,16 @@ class DatasetFeed(Feed):
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
-        if learner.chunk > 1 and learner.wants_returns:
+        if learner.span > 1 and learner.wants_returns:
             raise ActrixError(f"{type(learner).__name__} wants returns of chunks, which are not worked out")
-        sources: list[Dataset | Chunks] = list(setting.data)
-        if learner.chunk > 1:
-            sources = [Chunks(data, learner.chunk, self.config.discount) for data in setting.data]
+        rows = [learner.sampled(data) for data in setting.data]
+        way = learner.weigh if setting.weigh == "auto" else setting.weigh
+        sources: list[Source] = list(rows)
+        if way != "evenly":
+            chance = [chances(data, way, setting.weigh_alpha) for data in setting.data]
+            many = [f"{counted(c, data):,.1f} of {data.episodes:,}" for c, data in zip(chance, setting.data)]
+            self.remark = f"episodes are drawn by {way}: as varied as {', '.join(many)} drawn evenly"
+            sources = [Weighted(drawn, c) for drawn, c in zip(rows, chance)]
         self.data = Mixture(sources, weights)
         if learner.observer is not None:  # its statistics are those of the data, and stay so
             for data in setting.data:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from actrix.data.weighting import WAYS
 from actrix.errors import ActrixError
 
 
@@ -22,6 +23,8 @@ class RunOptions:
     level: int = 1  # difficulty of the language task
     data: tuple[str, ...] = ()  # recorded experience to learn from: Minari folders, D4RL's HDF5, NPZ
     mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
+    weigh: str = "auto"  # episodes of data are drawn evenly, by return, by advantage, or top; auto: as the system does
+    weigh_alpha: float = 0.1  # of return, advantage: temperature, in units of their range; of top: the share kept
     steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 400)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
@@ -88,7 +91,11 @@ def check_data(o: RunOptions) -> None:
         for name in ("mix", "online_steps"):
             if getattr(o, name):
                 raise ActrixError(f"--{name.replace('_', '-')} goes with --data DIR", misuse=True)
+        if o.weigh != "auto":
+            raise ActrixError("--weigh goes with --data DIR", misuse=True)
         return
+    if o.weigh not in ("auto", *WAYS):
+        raise ActrixError(f"--weigh is {', '.join(WAYS)} or auto, not {o.weigh!r}", misuse=True)
     if o.task is not None:
         raise ActrixError("--data is for control; a language task has its own prompts", misuse=True)
     if o.mix and len(o.mix) not in (len(o.data), len(o.data) + bool(o.online_steps)):
@@ -102,14 +109,18 @@ def check_data(o: RunOptions) -> None:
 
 
 # the smallest sense that a number makes; otherwise 0
-LEAST = {"steps": 1, "workers": -1, "level": 1, "env_timeout": 0.1}
+LEAST = {"steps": 1, "workers": -1, "level": 1, "env_timeout": 0.1, "weigh_alpha": 1e-6}
 LEAST_SETTING = {  # the same for the fields of systems, which share these names
     "batch": 1, "capacity": 1, "envs": 1, "horizon": 1, "epochs": 1, "group": 1, "prompts": 1, "hidden": 1, "inner": 1,
     "minibatches": 1, "actor_width": 1, "critic_width": 1, "delay": 1, "members": 1, "hold": 1, "atoms": 2,
     "cells": 1, "offspring": 1, "climbers": 1, "critic_hidden": 1, "critic_steps": 1, "length": 1e-6, "pool": 1,
-    "share": 0,
+    "share": 0, "bridge_steps": 1, "paths": 1, "newest": 1, "newest_share": 0, "backup": 1, "samples": 1, "upper": 0,
+    "distilled": 0, "current": 0, "future": 0,
 }  # fmt: skip
-MOST = {"discount": 1.0, "target_rate": 1.0, "seed": 2**63 - 1}
+MOST = {
+    "discount": 1.0, "target_rate": 1.0, "seed": 2**63 - 1, "newest_share": 1.0, "upper": 1.0, "distilled": 1.0,
+    "current": 1.0, "future": 1.0,
+}  # fmt: skip
 
 
 def check_numbers(settings: Any, least: Mapping[str, float]) -> None:
@@ -144,3 +155,11 @@ def check_device(name: str) -> None:
     """ActrixError where torch has no such device."""
     if not has_device(name):
         raise ActrixError(f"--device {name}: there is no such device here", "for example cpu or cuda", misuse=True)
+
+
+def choice(config: Any, name: str, *known: str) -> None:
+    """Refuse a setting that is none of the words that it can be; one that the config does not have is no concern."""
+    value = getattr(config, name, known[0])
+    if value not in known:
+        flag = "--" + name.replace("_", "-")
+        raise ActrixError(f"{flag} is {', '.join(known[:-1])} or {known[-1]}, not {value!r}", misuse=True)

@@ -210,7 +210,9 @@ class ControlRegime:
             clipped, rows = sum(d.clipped for d in data), sum(map(len, data))
             if clipped:
                 self._remark(f"{clipped:,} of {rows:,} recorded actions are out of bounds and were brought to them")
-            setting = replace(setting, data=data, mix=o.mix, offline_steps=o.steps)
+            setting = replace(
+                setting, data=data, mix=o.mix, offline_steps=o.steps, weigh=o.weigh, weigh_alpha=o.weigh_alpha
+            )
         feed = self.feed_of(learner)(setting)
         self._remark(feed.remark)
         return feed

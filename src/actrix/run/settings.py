@@ -120,3 +120,18 @@ class DataFirst(Settings, before="batch"):
     updates_per_step: float = 1.0  # updates per environment step, once online
     warmup: int = 0  # environment steps of uniform actions; none, where data come first
     envs: int = 1  # environments stepped together, once online
+
+
+class Held(DataFirst, before="weight"):
+    """TD3 whose actor is held to what was done (`HeldLearner`)."""
+
+    weight: float = 2.5  # of the value against imitation; 0 is behaviour cloning
+    hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer, actor and critics
+    rate: float = 3e-4  # Adam learning rate of both groups
+    discount: float = 0.99  # per environment step
+    target_rate: float = 0.005  # Polyak rate of the target actor and critics, per actor update
+    delay: int = 2  # updates of the critics per update of the actor
+    noise: float = 0.1  # standard deviation of exploration once online, in canonical actions (a range of 2)
+    smoothing: float = 0.2  # standard deviation of the target action's noise, in canonical actions
+    smoothing_clip: float = 0.5  # bound on the target action's noise, in canonical actions
+    normalise_obs: bool = True  # by mean and standard deviation of the data (images are left alone)

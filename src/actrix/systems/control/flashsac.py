@@ -35,7 +35,7 @@ from actrix.critics.distributions import CategoricalQ, CategoricalValue
 from actrix.data.batches import Transitions
 from actrix.nets.normaliser import RewardScaler
 from actrix.nets.targets import tracked
-from actrix.nets.unit import project
+from actrix.nets.unit import UnitNet, project
 from actrix.objectives.distributional import cross_entropy
 from actrix.optim import Adam, cosine
 from actrix.registry import system
@@ -79,7 +79,9 @@ class FlashSAC(Learner):
         super().__init__(spec, config)
         entropy = 0.5 * spec.action_size * math.log(2 * math.pi * math.e * config.sigma**2)
         self.actor = UnitGaussian(spec, config.actor_width, config.blocks, hold=config.hold)
-        self.critic = CategoricalQ(spec, config.critic_width, config.blocks, config.bound, config.atoms)
+        self.critic = CategoricalQ(
+            spec, lambda i, o: UnitNet(i, config.critic_width, config.blocks, o, 2), config.bound, config.atoms
+        )
         self.target_critic = tracked(self.critic, config.target_rate)
         self.temperature = Temperature(config.temperature, entropy)
         self.scaler = RewardScaler(config.discount, bound=config.bound)

@@ -28,8 +28,9 @@ from actrix import credit
 from actrix.data.batches import Steps
 from actrix.objectives import clipped, moved, reduce, weighted
 from actrix.registry import system
-from actrix.run.answers import AnswersLearner, choice
+from actrix.run.answers import AnswersLearner
 from actrix.run.learner import Losses
+from actrix.run.options import choice
 from actrix.run.settings import Clipped
 from actrix.spec import TokenSpec
 

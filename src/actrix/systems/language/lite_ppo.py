@@ -21,7 +21,8 @@ from actrix import credit
 from actrix.data.batches import Steps
 from actrix.objectives import clipped
 from actrix.registry import system
-from actrix.run.answers import AnswersLearner, choice
+from actrix.run.answers import AnswersLearner
+from actrix.run.options import choice
 from actrix.run.settings import Clipped
 from actrix.spec import TokenSpec
 

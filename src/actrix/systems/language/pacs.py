@@ -25,9 +25,9 @@ from actrix.data.batches import Steps
 from actrix.objectives import coupled, reduce
 from actrix.optim import Adam
 from actrix.registry import system
-from actrix.run.answers import choice
 from actrix.run.language import LanguageLearner, PromptFeed
 from actrix.run.learner import Losses
+from actrix.run.options import choice
 from actrix.run.settings import Answers
 from actrix.spec import TokenSpec
 
