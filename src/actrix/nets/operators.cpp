@@ -31,13 +31,14 @@ Tensor product(Tensor a, Tensor b, std::optional<Tensor> bias) {
     if (b.stride(0) != 1 && b.stride(1) != 1) b = torch::stable::contiguous(b);
     if (bias) bias = torch::stable::contiguous(*bias);
     struct factors told {a.size(0), a.size(1), b.size(1), a.stride(0), a.stride(1), b.stride(0), b.stride(1)};
+    const int64_t threads = threads_for(told.rows * told.terms * told.columns);
     Tensor out = torch::stable::new_empty(a, {told.rows, told.columns});
-    Tensor work = torch::stable::new_empty(a, {multiply_room(&told)});
+    Tensor work = torch::stable::new_empty(a, {multiply_room(&told, threads)});
     told.a = place(a);
     told.b = place(b);
     told.bias = bias ? place(*bias) : nullptr;
     told.out = place(out);
-    multiply(&told, place(work), threads_for(told.rows * told.terms * told.columns));
+    multiply(&told, place(work), threads);
     return out;
 }
 

@@ -74,31 +74,34 @@ static void turned_panel_of(const float *restrict x, int64_t step, int64_t count
         for (int64_t c = 0; c < PANEL; c++) panel[i * PANEL + c] = c < count ? x[c * step + i] : 0.0f;
 }
 
-int64_t multiply_room(const struct factors *f) { return least(f->terms, DEPTH) * whole(f->columns); }
+static int64_t room_of(const struct factors *f) { return least(f->terms, DEPTH) * whole(f->columns); } /* of a thread */
 
+int64_t multiply_room(const struct factors *f, int64_t threads) { return threads * room_of(f); }
+
+/* Threads share rows or columns, whichever are more, and each lays out what it needs: they never wait for each other. */
 void multiply(const struct factors *f, float *work, int64_t threads) {
     const int64_t panels = whole(f->columns) / PANEL, blocks = (f->terms + DEPTH - 1) / DEPTH;
-    const int by_rows = f->rows >= f->columns; /* what threads share */
     PARALLEL {
-        const int64_t me = ME, team = TEAM, first = panels * me / team, last = panels * (me + 1) / team;
+        const int64_t me = ME, team = TEAM;
+        const int by_rows = f->rows >= f->columns;
         const int64_t begin = by_rows ? f->rows * me / team : 0, end = by_rows ? f->rows * (me + 1) / team : f->rows;
-        const int64_t left = by_rows ? 0 : first * PANEL, right = by_rows ? f->columns : least(last * PANEL, f->columns);
-        for (int64_t block = 0; block < blocks; block++) {
+        const int64_t first = by_rows ? 0 : panels * me / team, last = by_rows ? panels : panels * (me + 1) / team;
+        const int64_t left = first * PANEL, right = least(last * PANEL, f->columns);
+        float *mine = work + me * room_of(f);
+        for (int64_t block = 0; block < blocks && begin < end && left < right; block++) {
             const int64_t from = f->terms * block / blocks, depth = f->terms * (block + 1) / blocks - from;
             for (int64_t p = first; p < last; p++) {
                 const int64_t count = least(PANEL, f->columns - p * PANEL);
                 const float *b = f->b + from * f->b_down + p * PANEL * f->b_right;
                 if (f->b_right == 1)
-                    panel_of(b, f->b_down, depth, count, work + p * depth * PANEL);
+                    panel_of(b, f->b_down, depth, count, mine + (p - first) * depth * PANEL);
                 else
-                    turned_panel_of(b, f->b_right, count, depth, work + p * depth * PANEL);
+                    turned_panel_of(b, f->b_right, count, depth, mine + (p - first) * depth * PANEL);
             }
-            BARRIER
-            for (int64_t top = begin; top < end && left < right; top += LINES)
+            for (int64_t top = begin; top < end; top += LINES)
                 product_of(f->a + top * f->a_down + from * f->a_right, f->a_down, f->a_right, least(LINES, end - top), depth,
-                           work + left * depth, depth * PANEL, block || !f->bias ? 0 : f->bias + left,
+                           mine, depth * PANEL, block || !f->bias ? 0 : f->bias + left,
                            f->out + top * f->columns + left, right - left, f->columns, block ? ADD : STORE);
-            BARRIER
         }
     }
 }

@@ -14,7 +14,7 @@ struct factors {
 extern "C" {
 #endif
 /* Floats that it needs as work. */
-int64_t multiply_room(const struct factors *f);
+int64_t multiply_room(const struct factors *f, int64_t threads);
 /* out = a b + bias */
 void multiply(const struct factors *f, float *work, int64_t threads);
 #ifdef __cplusplus
