@@ -14,7 +14,6 @@ from torch import Tensor
 
 from actrix.data.batches import joined
 from actrix.errors import ActrixError
-from actrix.rng import torch_stream
 from actrix.run.feeds import flatten
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.systems.control import props
@@ -193,16 +192,22 @@ def test_joined_batches_keep_their_rows() -> None:
     assert joined([one]) is one
 
 
-def test_the_stream_of_a_behaviour_is_its_own() -> None:
-    """Two runs of one seed gather the same, whatever was drawn in between."""
+def test_a_behaviour_that_does_not_move_gathers_what_the_policy_would() -> None:
+    """To the bit, over several rounds with a buffer: its own shuffles are drawn from a stream of their own."""
     found = []
-    for draws in (0, 7):
-        trainer = trainer_of(adapt_every=20, adapt_rate=0.05, adapt_minibatches=2, adapt_epochs=2)
-        with torch_stream(draws, "elsewhere"):
-            torch.rand(draws)
-        found.append(trainer.feed.collect(trainer.learner).action)  # type: ignore[attr-defined]
+    for every in (0, 10):
+        trainer = trainer_of(adapt_every=every, adapt_rate=0.0, adapt_minibatches=2, adapt_epochs=2, minibatch=20)
+        batches = []
+        for _ in range(3):
+            for batch, phase in trainer.feed.round(trainer.learner):
+                trainer.learner.update(batch, phase)
+                batches.append(batch)
+        found.append(batches)
         trainer.close()
-    assert torch.equal(*found)
+    assert len(found[0]) == len(found[1]) == 3 + 6 + 6
+    for one, other in zip(*found):
+        for name in ("obs", "action", "logp_behaviour", "advantage", "target"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 @pytest.mark.parametrize("name", ["batches", "adapt_minibatches", "adapt_epochs"])
