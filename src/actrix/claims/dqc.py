@@ -83,7 +83,7 @@ claim = Claim(
             "without optimism?",
             metric=f"share of 100 episodes of PointRooms-v0 that reach one of five goals within {LIMIT} steps, after "
             "1,200 updates on 400 episodes of wandering",
-            seeds=3,
+            seeds=2,
             arms=(
                 Arm("dqc", "method", Success("dqc")),
                 Arm("one_step", "baseline", Success("one_step")),
@@ -101,7 +101,7 @@ claim = Claim(
             "slippery",
             question="Where steps are off by more than they were in the data, is it better to look at every step?",
             metric=f"the same share, with steps that are off by up to 0.15 instead of 0.09, within {LIMIT} steps",
-            seeds=3,
+            seeds=2,
             arms=(
                 Arm("dqc", "method", Success("dqc", 0.15)),
                 Arm("chunked", "baseline", Success("chunked", 0.15)),
