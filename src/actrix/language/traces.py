@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from actrix.data.batches import Steps
 from actrix.errors import ActrixError
 from actrix.language.sampler import Sampling
 from actrix.language.tasks.base import Verdict
-from actrix.language.tokens import Tokenizer, pad_right
+from actrix.language.tokens import Tokenizer
 
 TASK = "task"  # the role of a trace's first message
 
@@ -143,57 +144,39 @@ def rows(traces: Sequence[Trace], role: str, pad: int) -> tuple[Steps, list[Plac
     a message's reward is at its last token. A message that several branches share is trained in the first of them.
     Rows of a trace are a group. Places are given of all messages in a row, those of others included.
     """
-    tokens: list[list[int]] = []
-    logp: list[list[float]] = []
-    segment: list[list[int]] = []
-    mask: list[list[bool]] = []
-    earned: list[tuple[int, int, float]] = []
-    ended: list[bool] = []
-    group: list[int] = []
-    places: list[Place] = []
-    for t, trace in enumerate(traces):
-        trained: set[int] = set()
-        for leaf in trace.lasts(role):
-            path, row, count = trace.path(leaf), len(tokens), 0
-            tokens_: list[int] = []
-            logp_: list[float] = []
-            segment_: list[int] = []
-            mask_: list[bool] = []
-            for index in path:
-                message = trace[index]
-                n, mine = len(message.tokens), message.role == role
-                places.append(Place(t, index, row, len(tokens_)))
-                tokens_ += message.tokens
-                logp_ += message.logp if mine and message.logp else [0.0] * n
-                segment_ += [count if mine else -1] * n
-                mask_ += [mine and index not in trained and i >= message.given for i in range(n)]
-                if mine:
-                    count += 1
-                    trained.add(index)
-                    if n and index in trace.rewards:
-                        earned.append((row, len(tokens_) - 1, trace.rewards[index]))
-            tokens.append(tokens_)
-            logp.append(logp_)
-            segment.append(segment_)
-            mask.append(mask_)
-            ended.append(trace[leaf].ended)
-            group.append(t)
-    if not tokens:
+    branches = [(t, leaf, trace.path(leaf)) for t, trace in enumerate(traces) for leaf in trace.lasts(role)]
+    if not branches:
         raise ActrixError(f"nobody of the role {role!r} said anything in these {len(traces)} traces")
-    lengths = torch.tensor([len(r) for r in tokens])
-    action_mask = torch.tensor(pad_right(mask, False))
-    reward = torch.zeros(action_mask.shape)
-    for at_row, column, value in earned:
-        reward[at_row, column] = value
-    terminated, truncated = torch.zeros_like(action_mask), torch.zeros_like(action_mask)
-    at, last = torch.arange(len(tokens)), lengths - 1
-    terminated[at, last] = torch.tensor(ended)
-    truncated[at, last] = ~torch.tensor(ended)
-    table = torch.tensor(pad_right(tokens, pad))
+    count = [sum(len(traces[t][index].tokens) for index in path) for t, _, path in branches]
+    shape = len(branches), max(count)
+    tokens, segment, mask = np.full(shape, pad), np.full(shape, -1), np.zeros(shape, bool)
+    logp, reward = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    trained: set[tuple[int, int]] = set()
+    places: list[Place] = []
+    for row, (t, _, path) in enumerate(branches):
+        start = spoken = 0
+        for index in path:
+            message = traces[t][index]
+            stop = start + len(message.tokens)
+            places.append(Place(t, index, row, start))
+            tokens[row, start:stop] = message.tokens
+            if message.role == role:
+                if message.logp:
+                    logp[row, start:stop] = message.logp
+                segment[row, start:stop] = spoken
+                mask[row, start + message.given : stop] = (t, index) not in trained
+                if stop > start and index in traces[t].rewards:
+                    reward[row, stop - 1] = traces[t].rewards[index]
+                trained.add((t, index))
+                spoken += 1
+            start = stop
+    table, action_mask, lengths = torch.from_numpy(tokens), torch.from_numpy(mask), torch.tensor(count)
+    ended = torch.tensor([traces[t][leaf].ended for t, leaf, _ in branches])
+    last = torch.arange(shape[1]) == (lengths - 1)[:, None]
     steps = Steps(
-        table, table, torch.tensor(pad_right(logp, 0.0)), reward, terminated, truncated, action_mask,
-        group=torch.tensor(group), length=lengths, segment=torch.tensor(pad_right(segment, -1)),
-        total=action_mask.sum(), rows=action_mask.any(1).sum(),
+        table, table, torch.from_numpy(logp), torch.from_numpy(reward), last & ended[:, None], last & ~ended[:, None],
+        action_mask, group=torch.tensor([t for t, _, _ in branches]), length=lengths,
+        segment=torch.from_numpy(segment), total=action_mask.sum(), rows=action_mask.any(1).sum(),
     )  # fmt: skip
     return steps, places
 
