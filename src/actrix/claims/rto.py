@@ -103,7 +103,7 @@ claim = Claim(
     "the bound in proportion. The price of divergence is the published one (0.01) in both arms. Learning rates "
     "were set once and not searched, for neither. Comparisons are 2,048, of the reference's answers, which are "
     "near to random letters; DPO is the policy that RTO's token rewards come from, and not one that was tuned to "
-    "be the best. A reward model of other authors' and larger models are not part of it.",
+    "be the best. The authors' reward model and larger models were not to be had.",
     checks=(
         Check(
             "samples",
