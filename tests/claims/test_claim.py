@@ -340,6 +340,23 @@ def test_stale_when_a_default_of_a_system_changes(written: Path, monkeypatch: py
     assert claims.is_stale("sac")
 
 
+def test_what_is_stale_is_remembered_until_a_file_changes(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "sac" not in record.stale_ones()
+    asked: list[str] = []
+    monkeypatch.setattr(record, "is_stale", lambda slug: bool(asked.append(slug)) or slug == "sac")
+    assert "sac" not in record.stale_ones()
+    assert not asked
+    written.write_text(TEXT + "\nMORE = 1\n")
+    assert record.stale_ones() == {"sac"}
+    assert "sac" in asked
+    for kept in (tmp_path / "cache" / "actrix").glob("stale-*"):
+        kept.write_text("not a record")
+    assert record.stale_ones() == {"sac"}
+
+
 def test_nothing_recorded_is_not_stale(written: Path) -> None:
     assert not claims.is_stale("sac")
 

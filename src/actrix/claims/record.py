@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,42 @@ def is_stale(slug: str) -> bool:
     return result is not None and (slug not in names() or result["configuration"] != configuration(slug))
 
 
-def standing(slug: str) -> str:
-    """The recorded verdict as a person reads it: supported or not, "(stale)" where the code has moved on since."""
-    return registry.find(slug).verdict + (" (stale)" if is_stale(slug) else "")
+def stale_ones() -> set[str]:
+    """Slugs of all stale results. To find out means to read every claim, so the answer is kept in the user's cache
+    until a file of the package changes."""
+    root = Path(registry.__file__).parent
+    files = {file for folder in (root, FOLDER, registry.RESULTS) if folder.is_dir() for file in _files(folder)}
+    seen = hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()
+    here = hashlib.sha256(str(root).encode()).hexdigest()[:12]
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actrix" / f"stale-{here}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        answer = json.loads(kept.read_text())
+        if answer["seen"] == seen:
+            return set(answer["stale"])
+    stale = [slug for slug in registry.catalogue() if is_stale(slug)]
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        aside = kept.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps({"seen": seen, "stale": stale}))
+        aside.replace(kept)
+    return set(stale)
+
+
+def _files(folder: Path | str) -> Iterator[tuple[str, int, int]]:
+    """Path, time and size of sources and results."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(entry.path)
+            elif entry.name.endswith((".py", ".json")):
+                told = entry.stat()
+                yield entry.path, told.st_mtime_ns, told.st_size
+
+
+def standing(slug: str, stale: bool | None = None) -> str:
+    """The recorded verdict as a person reads it: supported or not, "(stale)" where the code has moved on since.
+
+    stale: whether it has, where that is known already.
+    """
+    stale = is_stale(slug) if stale is None else stale
+    return registry.find(slug).verdict + (" (stale)" if stale else "")

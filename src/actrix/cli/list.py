@@ -14,10 +14,11 @@ def run(argv: list[str]) -> None:
         return
     if [a for a in argv if a != "--json"]:
         raise ActrixError(f"actrix list takes no {argv[0]!r}", "only --json", misuse=True)
-    entries = registry.catalogue().values()
+    entries, stale = registry.catalogue().values(), record.stale_ones()
     if "--json" in argv:
-        emit([{**registry.describe(e), "stale": record.is_stale(e.slug)} for e in entries])
+        emit([{**registry.describe(e), "stale": e.slug in stale} for e in entries])
         return
     rows = [["system", "family", "paper", "acts in", "claim", ""]]
-    rows += [[e.slug, e.family, e.paper, ", ".join(e.acts), record.standing(e.slug), e.title] for e in entries]
+    for e in entries:
+        rows.append([e.slug, e.family, e.paper, ", ".join(e.acts), record.standing(e.slug, e.slug in stale), e.title])
     print(table(rows))
