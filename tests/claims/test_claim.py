@@ -341,9 +341,10 @@ def test_stale_when_a_default_of_a_system_changes(written: Path, monkeypatch: py
 
 
 def test_what_is_stale_is_remembered_until_a_file_changes(
-    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     assert "sac" not in record.stale_ones()
     asked: list[str] = []
     monkeypatch.setattr(record, "is_stale", lambda slug: bool(asked.append(slug)) or slug == "sac")
@@ -352,7 +353,7 @@ def test_what_is_stale_is_remembered_until_a_file_changes(
     written.write_text(TEXT + "\nMORE = 1\n")
     assert record.stale_ones() == {"sac"}
     assert "sac" in asked
-    for kept in (tmp_path / "cache" / "actrix").glob("stale-*"):
+    for kept in (cache / "actrix").glob("stale-*"):
         kept.write_text("not a record")
     assert record.stale_ones() == {"sac"}
 
