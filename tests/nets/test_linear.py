@@ -116,7 +116,9 @@ def test_second_derivatives() -> None:
 
 
 @pytest.mark.skipif(not operators(), reason="no C++ compiler")
-@pytest.mark.parametrize(("rows", "terms", "columns"), [(1, 1, 1), (13, 300, 45), (300, 257, 64), (70, 1000, 131)])
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns"), [(1, 1, 1), (5, 0, 7), (13, 300, 45), (300, 257, 64), (70, 1000, 131)]
+)
 def test_products_of_any_strides(rows: int, terms: int, columns: int) -> None:
     """The kernel against double precision; not a bit depends on threads."""
     before = torch.get_num_threads()

@@ -80,7 +80,7 @@ int64_t multiply_room(const struct factors *f, int64_t threads) { return threads
 
 /* Threads share rows or columns, whichever are more, and each lays out what it needs: they never wait for each other. */
 void multiply(const struct factors *f, float *work, int64_t threads) {
-    const int64_t panels = whole(f->columns) / PANEL, blocks = (f->terms + DEPTH - 1) / DEPTH;
+    const int64_t panels = whole(f->columns) / PANEL, blocks = f->terms ? (f->terms + DEPTH - 1) / DEPTH : 1;
     PARALLEL {
         const int64_t me = ME, team = TEAM;
         const int by_rows = f->rows >= f->columns;

@@ -36,6 +36,7 @@ from actrix.actors.stochastic import stochastic
 from actrix.critics.values import StateValue
 from actrix.data.batches import Steps
 from actrix.nets.normaliser import RewardScaler, observer_of
+from actrix.nets.targets import assign
 from actrix.objectives import clipped, clipped_value, kl_estimate, proximal, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -99,10 +100,8 @@ class PROPS(Learner):
         self.register_buffer("seen", torch.zeros((), dtype=torch.float64))  # environment steps, for annealing
         self.restart()
 
-    @torch.no_grad()
     def restart(self) -> None:
-        for mine, theirs in zip(self.behaviour.parameters(), self.actor.parameters()):
-            mine.copy_(theirs)
+        assign(self.behaviour, self.actor)
 
     @torch.no_grad()
     def explore(self, obs: Tensor, mask: Tensor | None = None, memory: Any = None) -> tuple[Action, Any]:
