@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from actrix.errors import ActrixError
+from actrix.nets import native_decoding
 from actrix.nets.decoding import Decoder
 from actrix.nets.linear import Packed, linear
 from actrix.nets.native import kernels
@@ -113,6 +114,38 @@ def test_a_row_decodes_to_the_same_bits_in_any_company(net: Transformer) -> None
         assert torch.equal(alone.logits, together.logits[some])
     token = together.logits.argmax(-1)
     assert torch.equal(alone.step(token[some]), together.step(token)[some])
+
+
+def test_what_the_first_block_makes_of_a_token_may_be_made_beforehand(
+    net: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more tokens than there are in the vocabulary, as of fewer: states and gradients; in decoding, to the bit."""
+    few = torch.arange(net.config.vocab)[None, :8]
+    many = few.expand(2 * net.config.vocab, -1)
+    parameters = list(net.parameters())
+    states, whole = net.hidden(few), net.hidden(many)
+    torch.testing.assert_close(whole, states.expand_as(whole), atol=1e-5, rtol=1e-4)
+    weight = torch.linspace(-1, 1, states.numel()).view_as(states)
+    slopes = torch.autograd.grad((states * weight).sum(), parameters, allow_unused=True)
+    same = torch.autograd.grad((whole * weight).sum() / len(many), parameters, allow_unused=True)
+    assert sum(s is not None for s in slopes) > 5
+    for a, b in zip(slopes, same, strict=True):
+        if a is not None:
+            torch.testing.assert_close(b, a, atol=1e-4 * max(1.0, float(a.abs().amax())), rtol=1e-4)
+    if kernels() is None:
+        return
+    made = NativeDecoder.of(net)
+    monkeypatch.setattr(native_decoding, "PROJECTED", 0)
+    plain = NativeDecoder.of(net)
+    assert made is not None
+    assert plain is not None
+    assert made.model.projected
+    assert not plain.model.projected
+    prompts, lengths = tokens(net, 3, 5), torch.tensor([5, 5, 5])
+    a, b = (d.start(prompts, lengths, 12) for d in (made, plain))
+    assert torch.equal(a.logits, b.logits)
+    for token in tokens(net, 3, 6).T:
+        assert torch.equal(a.step(token), b.step(token))
 
 
 def test_a_token_outside_the_vocabulary_is_an_error(net: Transformer) -> None:

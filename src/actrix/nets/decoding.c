@@ -29,6 +29,7 @@ struct model {
     int64_t layers, width, heads, keys, dim, mlp, vocab;
     float eps;
     const float *embedding, *cos, *sin, *norm, *head; /* cos, sin [context, dim / 2]; head in panels */
+    const float *projected; /* [vocab, (heads + 2 keys) dim], see project_tokens; or null */
     const struct layer *layer;
 };
 
@@ -254,6 +255,14 @@ static void mix(const struct model *m, float *key, float *value, float *restrict
     }
 }
 
+/* What the first layer makes of each token of the vocabulary before attention: out [vocab, (heads + 2 keys) dim]; work:
+ * room for [vocab, width]. */
+void project_tokens(const struct model *m, float *restrict work, float *restrict out) {
+    const struct layer *l = m->layer;
+    rms_norm(m->embedding, m->width, l->norm_attention, work, m->vocab, m->width, m->eps);
+    product(work, m->vocab, m->width, l->qkv, 2 * LANES * m->width, l->qkv_bias, out, (m->heads + 2 * m->keys) * m->dim, STORE);
+}
+
 /* Reads `steps` tokens of each row, token [rows, steps], into the slots from `slot` on. logits [rows, vocab] of what
  * follows the last of them, unless null. work: room for rows * steps lines of 2 width + (2 heads + 2 keys) dim + mlp
  * floats, and for capacity more. Returns 0, or 1 if a token is outside the vocabulary, and then has done nothing. */
@@ -268,8 +277,13 @@ int read_tokens(const struct model *m, const struct cache *c, const int64_t *tok
     for (int64_t i = 0; i < lines; i++) memcpy(x + i * width, m->embedding + token[i] * width, width * sizeof(float));
     for (int64_t index = 0; index < m->layers; index++) {
         const struct layer *l = m->layer + index;
-        rms_norm(x, width, l->norm_attention, normal, lines, width, m->eps);
-        product(normal, lines, width, l->qkv, 2 * LANES * width, l->qkv_bias, qkv, line, STORE);
+        if (index == 0 && m->projected) {
+            for (int64_t i = 0; i < lines; i++)
+                memcpy(qkv + i * line, m->projected + token[i] * line, line * sizeof(float));
+        } else {
+            rms_norm(x, width, l->norm_attention, normal, lines, width, m->eps);
+            product(normal, lines, width, l->qkv, 2 * LANES * width, l->qkv_bias, qkv, line, STORE);
+        }
         for (int64_t r = 0; r < rows; r++) {
             const int64_t row = c->row[r], at = (index * c->rows + row) * m->keys * c->capacity;
             mix(m, c->key + at * m->dim, c->value + at * wide, qkv + r * steps * line, score,

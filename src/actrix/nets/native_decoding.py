@@ -23,6 +23,7 @@ from actrix.nets.transformer import Block, Transformer
 # Keys and values of the rows that are decoded together, if the weights are small. Products are as quick for 8 rows as
 # for 64; the weights are read again at every step, so that of a large model more rows should share that.
 NATIVE_CACHE_BYTES = 4 << 20
+PROJECTED = 1 << 20  # numbers that the first layer's projections of all tokens may be, to be made beforehand
 READ_LINES = 128  # tokens of prompts read in one call: what lies between products then stays in the cache
 
 
@@ -55,8 +56,14 @@ class NativeDecoder:
         self.model = CModel(
             config.layers, config.width, config.heads, config.key_heads, config.head_dim, config.mlp_width,
             config.vocab, config.norm_eps, self._keep(net.embedding.weight), self._keep(net.cos[:, 0]),
-            self._keep(net.sin[:, 1]), self._keep(net.norm.weight), self._panels(net.head_weight), layers,
+            self._keep(net.sin[:, 1]), self._keep(net.norm.weight), self._panels(net.head_weight), None, layers,
         )  # fmt: skip
+        line = (config.heads + 2 * config.key_heads) * config.head_dim
+        if config.vocab * line <= PROJECTED:
+            self._kept.append(torch.empty(config.vocab, line))
+            work = torch.empty(config.vocab, config.width)
+            native.project_tokens(ctypes.byref(self.model), work.data_ptr(), self._kept[-1].data_ptr())
+            self.model.projected = self._kept[-1].data_ptr()
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a dense copy."""

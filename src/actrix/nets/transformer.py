@@ -16,7 +16,9 @@ Suffixes: B batch, L length, N distinct prefixes, V vocabulary, W width, H heads
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -166,15 +168,14 @@ class Attention(nn.Module):
         qk, value = qkv.unflatten(-1, (heads + 2 * keys, self.config.head_dim)).split((heads + keys, keys), -2)
         return qk, value
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
-        """x [B, L, W], or [N, W] with prefixes; cos, sin [L, 2, D/2]."""
-        qkv = self.qkv(x)
+    def forward(self, qkv: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+        """qkv [B, L, (H + 2 Hk) D], or [N, ...] with prefixes, to [..., W]; cos, sin [L, 2, D/2]."""
         fused = native(qkv)
         if fused is not None:
             config, shared = self.config, None
             if prefixes is not None:
                 shared = prefixes.node_BL, prefixes.length_B, prefixes.place_N
-            rows = x.shape[0] if prefixes is None else len(prefixes.length_B)
+            rows = qkv.shape[0] if prefixes is None else len(prefixes.length_B)
             return self.out(attention(qkv, Forest(fused, cos, sin, config.heads, config.key_heads, rows, shared)))
         heads = self.config.heads
         qk, value = self.split(qkv)
@@ -212,8 +213,13 @@ class Block(nn.Module):
         self.norm_mlp = RMSNorm(config.width, config.norm_eps)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), cos, sin, prefixes)
+    def project(self, x: Tensor) -> Tensor:
+        """x [..., W] -> queries, keys and values [..., (H + 2 Hk) D]."""
+        out: Tensor = self.attention.qkv(self.norm_attention(x))
+        return out
+
+    def forward(self, x: Tensor, qkv: Tensor, cos: Tensor, sin: Tensor, prefixes: Prefixes | None = None) -> Tensor:
+        x = x + self.attention(qkv, cos, sin, prefixes)
         return x + self.mlp(self.norm_mlp(x))
 
 
@@ -266,9 +272,16 @@ class Transformer(nn.Module):
         length = tokens_BL.shape[1]
         self.check_length(length)
         cos, sin = self.cos[:length], self.sin[:length]
-        x = self.embedding(tokens_BL if prefixes is None else prefixes.token_N)
-        for block in self.blocks:
-            x = block(x, cos, sin, prefixes)
+        tokens = tokens_BL if prefixes is None else prefixes.token_N
+        x = self.embedding(tokens)
+        first, *others = cast(Iterable[Block], self.blocks)
+        if tokens.numel() > self.config.vocab:  # what the first block projects, it makes of a token alone
+            qkv = F.embedding(tokens, first.project(self.embedding.weight))
+        else:
+            qkv = first.project(x)
+        x = first(x, qkv, cos, sin, prefixes)
+        for block in others:
+            x = block(x, block.project(x), cos, sin, prefixes)
         out: Tensor = self.norm(x)
         return out
 
