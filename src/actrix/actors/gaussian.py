@@ -29,10 +29,16 @@ def squash_correction(u: Tensor) -> Tensor:
     return (2.0 * (math.log(2.0) - u - F.softplus(-2.0 * u))).sum(-1)
 
 
+def before_squashing(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """u = mean + std * noise [B, A], and the log-density [B] of tanh(u) for noise ~ N(0, 1)."""
+    u = mean + log_std.exp() * noise
+    return u, gaussian_logp(noise, log_std) - squash_correction(u)
+
+
 def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """a = tanh(mean + std * noise) [B, A] and its log-density [B] for noise ~ N(0, 1)."""
-    u = mean + log_std.exp() * noise
-    return torch.tanh(u), gaussian_logp(noise, log_std) - squash_correction(u)
+    u, logp = before_squashing(mean, log_std, noise)
+    return torch.tanh(u), logp
 
 
 class SquashedGaussian(Actor):
@@ -64,9 +70,7 @@ class SquashedGaussian(Actor):
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """u [B, A], reparameterised, of which tanh(u) is the action, and the action's log-density [B]."""
         mean, log_std = self.distribution(obs)
-        noise = torch.randn_like(mean)
-        u = mean + log_std.exp() * noise
-        return u, gaussian_logp(noise, log_std) - squash_correction(u)
+        return before_squashing(mean, log_std, torch.randn_like(mean))
 
     def log_prob_before(self, obs: Tensor, u: Tensor) -> Tensor:
         """Log-density [B] of actions that are given as tanh(u), without the loss of digits of going back from there."""

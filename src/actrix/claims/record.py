@@ -36,7 +36,8 @@ def configuration(slug: str) -> str:
     """A hash of everything that a claim's result depends on by configuration.
 
     It covers the claim's file (arms, settings, metrics, seeds, rules, measures; not comments and wording), the files of
-    the variants named in it, and the configuration defaults of every system named in it. It needs no torch.
+    the variants named in it, and the configuration defaults (in no order) of every system named in it. It needs no
+    torch.
     """
     tree = ast.parse((FOLDER / f"{slug.replace('-', '_')}.py").read_text())
     told: list[Any] = [ast.dump(Plain().visit(tree))]
@@ -46,7 +47,7 @@ def configuration(slug: str) -> str:
             told.append(ast.dump(Plain().visit(ast.parse(path.read_text()))))
     for name, entry in sorted(registry.catalogue().items()):
         if name in strings | {slug}:
-            told.append([name, [[f.name, f.default] for f in entry.fields]])
+            told.append([name, sorted([f.name, f.default] for f in entry.fields)])
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

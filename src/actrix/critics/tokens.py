@@ -35,12 +35,6 @@ class TextCritic(nn.Module):
             raise ActrixError("this model has no state that a value head could read", "use --model micro", misuse=True)
         self.reader = reader
 
-    @torch.no_grad()
-    def copy(self, module: nn.Module) -> None:
-        """Take the reader's weights from a module of the same shape."""
-        for mine, theirs in zip(self.reader.parameters(), module.parameters()):
-            mine.copy_(theirs)
-
 
 class TokenValue(TextCritic):
     """V(prefix) [B, L] of right-padded rows: column t values what stands before token t; column 0 is 0.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -44,8 +45,14 @@ def tracked(module: M, rate: float) -> Tracked[M]:
     return Tracked(module, rate)
 
 
+class Weighted(Protocol):
+    """What has weights."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+
 @torch.no_grad()
-def assign(module: nn.Module, original: nn.Module) -> None:
+def assign(module: Weighted, original: Weighted) -> None:
     """Give a module the weights of another of the same shape."""
     for mine, theirs in zip(module.parameters(), original.parameters()):
         mine.copy_(theirs)

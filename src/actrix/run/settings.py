@@ -67,6 +67,31 @@ class Comparisons(WarmStart, before="rate"):
     warm_steps: int = 500  # supervised batches before the first round; the reference is what they give
 
 
+class Rollouts(Settings, before="clip_norm"):
+    """A policy and a value that learn from batches of fresh experience (`RolloutFeed`)."""
+
+    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
+    rate: float = 3e-4  # Adam learning rate
+    discount: float = 0.99  # per environment step
+    decay: float = 0.95  # lambda of generalised advantage estimation
+    clip_norm: float = 0.5  # bound on each gradient's norm
+    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
+    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
+    normalise_advantage: bool = True  # standardise advantages in each minibatch
+    horizon: int = 2048  # steps of each environment between updates
+    epochs: int = 10  # passes over each batch of experience
+    minibatch: int = 64  # steps per gradient; 0 is all
+    envs: int = 1  # environments stepped together
+
+
+class Proximal(Rollouts, before="clip_norm"):
+    """And one loss of both, clipped as PPO's."""
+
+    clip: float = 0.2  # bound on the change of a probability ratio
+    value_weight: float = 0.5  # weight of the value loss
+    entropy_weight: float = 0.0  # weight of the entropy bonus, per nat (0.01 helps with discrete actions)
+
+
 class TeamRollouts(Settings, before="clip_norm"):
     """PPO for teams, with one critic of all (`RolloutFeed`)."""
 

@@ -13,6 +13,7 @@ from actrix import credit
 from actrix.critics.tokens import TokenValue
 from actrix.data.batches import Steps
 from actrix.language.convert import make_model
+from actrix.nets.targets import assign
 from actrix.objectives import clipped, reduce
 from actrix.optim import Adam
 from actrix.run.language import LanguageLearner, PromptFeed
@@ -75,4 +76,4 @@ class ValuedLearner(LanguageLearner):
     def after_step(self, phase: Hashable = None) -> None:
         super().after_step(phase)
         if phase == "imitate":
-            self.critic.copy(self.actor)
+            assign(self.critic.reader, self.actor)

@@ -30,7 +30,7 @@ from actrix.critics.tokens import TokenValue
 from actrix.critics.utterances import UtteranceCritic
 from actrix.data.batches import Steps, Utterances
 from actrix.language.convert import make_model
-from actrix.nets.targets import tracked
+from actrix.nets.targets import assign, tracked
 from actrix.objectives import policy_gradient, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -124,7 +124,7 @@ class ArCHer(LanguageLearner):
         if phase == "critic":
             self.target.follow()
         elif phase == "imitate":
-            self.critic.copy(self.actor)
+            assign(self.critic.reader, self.actor)
             self.target.follow(1.0)
             if self.baseline is not None:
-                self.baseline.copy(self.actor)
+                assign(self.baseline.reader, self.actor)

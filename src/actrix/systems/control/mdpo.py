@@ -41,28 +41,19 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import Rollouts
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Rollouts):
     step_size: float = 1.0  # of mirror descent (t), in nats of log-policy per standardised advantage
     anneal: int = 0  # environment steps in which it falls to 0, linearly; 0 keeps it
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
     rate: float = 3e-4  # Adam learning rate of the policy
     value_rate: float = 1e-3  # Adam learning rate of the value
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
     value_clip: float | None = 0.2  # bound on a value's change, in units of scaled return; None: no bound
-    clip_norm: float = 0.5  # bound on each gradient's norm
-    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
     scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
-    horizon: int = 2048  # steps of each environment between updates
-    epochs: int = 10  # passes over each batch of experience
     minibatch: int = 128  # steps per gradient; 0 is all
-    envs: int = 1  # environments stepped together
 
 
 @system(

@@ -42,28 +42,25 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import Rollouts
 from actrix.spec import Spec
 
 BASELINES = ("min", "state", "post", "gain")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Rollouts):
     baseline: str = "min"  # what is taken from the return: min (the method), state, post; gain replaces the return too
     joint: bool = False  # one loss of the smaller value instead of one of each
     post_state: bool = True  # False: the second critic sees the state before the decision
     hidden: tuple[int, ...] = (128, 128)  # units of each hidden layer, actor and critics (tanh)
     rate: float = 3e-4  # Adam learning rate of the policy
     value_rate: float = 1e-3  # Adam learning rate of the values
-    discount: float = 0.99  # per environment step
     decay: float = 1.0  # lambda of generalised advantage estimation; 1 is the whole return
     clip: float = 0.2  # bound on the change of a probability ratio
     entropy_weight: float = 0.012  # weight of the entropy bonus, per nat
-    clip_norm: float = 1.0  # bound on each gradient's norm
-    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
     scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
+    clip_norm: float = 1.0  # bound on each gradient's norm
     horizon: int = 512  # steps of each environment between updates
     epochs: int = 10  # passes over each batch of experience (40 to 80 over the whole batch in the paper)
     minibatch: int = 128  # steps per gradient; 0 is all

@@ -32,29 +32,15 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.feeds import RolloutFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import Proximal
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
-    rate: float = 3e-4  # Adam learning rate
+class Config(Proximal):
     anneal: int = 0  # environment steps in which the learning rate falls to 0, linearly; 0 keeps it
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
-    clip: float = 0.2  # bound on the change of a probability ratio
     value_clip: float | None = None  # bound on a value's change, in units of scaled return; None: no bound
-    value_weight: float = 0.5  # weight of the value loss
-    entropy_weight: float = 0.0  # weight of the entropy bonus, per nat (0.01 helps with discrete actions)
-    clip_norm: float = 0.5  # bound on the gradient's norm
-    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
     scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
-    horizon: int = 2048  # steps of each environment between updates
-    epochs: int = 10  # passes over each batch of experience
-    minibatch: int = 64  # steps per gradient; 0 is all
-    envs: int = 1  # environments stepped together
 
 
 @system(

@@ -42,11 +42,12 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.behaviour import BehaviourFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import Proximal
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Proximal):
     batches: int = 2  # of experience that are learned from, the newest included
     adapt_every: int = 8  # steps of each environment after which the behaviour policy begins anew; 0: the policy acts
     adapt_epochs: int = 16  # passes of the behaviour policy over all data at hand, at most
@@ -55,24 +56,13 @@ class Config:
     adapt_clip: float = 0.3  # how much less likely an action becomes, as a share
     adapt_kl: float = 0.1  # distance of the behaviour policy at which it stops, nats
     regularise: float = 0.1  # weight of KL(policy || behaviour) in the behaviour's loss
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actors and critic (tanh)
     rate: float = 1e-3  # Adam learning rate of policy and value
     anneal: int = 0  # environment steps in which that rate falls to 0, linearly (in the paper: all); 0 keeps it
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
-    clip: float = 0.2  # bound on the change of a probability ratio
     value_clip: float | None = 0.2  # bound on a value's change, in units of scaled return; None: no bound
-    value_weight: float = 0.5  # weight of the value loss
     entropy_weight: float = 0.01  # weight of the entropy bonus, per nat
-    clip_norm: float = 0.5  # bound on each gradient's norm
-    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
     scale_reward: bool = True  # divide rewards by the running standard deviation of the discounted return
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
-    horizon: int = 2048  # steps of each environment between updates
     epochs: int = 10  # passes over all batches at hand
     minibatch: int = 128  # steps per gradient of the policy; 0 is all
-    envs: int = 1  # environments stepped together
 
 
 @system(

@@ -34,6 +34,7 @@ from actrix.critics.tokens import TokenValue
 from actrix.data.batches import Steps
 from actrix.errors import ActrixError
 from actrix.language.convert import make_model
+from actrix.nets.targets import assign
 from actrix.objectives import matched, reduce
 from actrix.optim import Adam
 from actrix.registry import system
@@ -122,4 +123,4 @@ class DirectAdvantagePO(LanguageLearner):
 
     def after_step(self, phase: Hashable = None) -> None:
         if phase == "imitate":
-            self.critic.copy(self.actor)
+            assign(self.critic.reader, self.actor)

@@ -30,7 +30,6 @@ from actrix.spec import TokenSpec
 
 @dataclass(frozen=True)
 class Config(Clipped):
-    warm_steps: int = 3_000  # supervised batches before the first round
     rate: float = 1e-4  # Adam learning rate
     kl: float = 0.0  # weight of the divergence from the warm-started policy; 0 keeps no reference
     entropy: float = 0.0  # weight of a token's surprise (-log pi_behaviour, nats) in its advantage: keeps exploring

@@ -100,7 +100,7 @@ class RTO(ValuedLearner, RewardedLearner):
     def settle(self, data: Pairs) -> None:
         parts = [data[at] for at in torch.arange(len(data)).split(256)]
         self.score.settle(torch.cat([self.score.raw(p.tokens.flatten(0, 1), p.length.flatten()) for p in parts]))
-        self.critic.copy(self.score.reader)  # type: ignore[arg-type]
+        assign(self.critic.reader, self.score.reader)
 
     def paid(self, steps: Steps) -> Tensor:
         """What every token earns [B, T]: the verdict has no part in it."""
@@ -123,4 +123,4 @@ class RTO(ValuedLearner, RewardedLearner):
         super().after_step(phase)
         if phase == "imitate":
             assign(self.preferred, self.actor)
-            self.score.copy(self.actor)
+            assign(self.score.reader, self.actor)

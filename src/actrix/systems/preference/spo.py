@@ -36,28 +36,16 @@ from actrix.optim import Adam
 from actrix.registry import system
 from actrix.run.contests import ContestFeed
 from actrix.run.learner import Learner, Losses
+from actrix.run.settings import Proximal
 from actrix.spec import Spec
 
 
 @dataclass(frozen=True)
-class Config:
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer, actor and critic (tanh)
+class Config(Proximal):
     queue: int = 10  # latest trajectories that a trajectory is compared with
     prefers: str = "return"  # what the judge prefers: the higher return, or the higher peak (reward of a single step)
     noise: float = 0.0  # share of his answers that are turned round
-    rate: float = 3e-4  # Adam learning rate
-    discount: float = 0.99  # per environment step
-    decay: float = 0.95  # lambda of generalised advantage estimation
-    clip: float = 0.2  # bound on the change of a probability ratio
-    value_weight: float = 0.5  # weight of the value loss
-    entropy_weight: float = 0.0  # weight of the entropy bonus, per nat
-    clip_norm: float = 0.5  # bound on the gradient's norm
-    log_std: float = 0.0  # initial log standard deviation of continuous actions, in canonical actions
-    normalise_obs: bool = True  # centre and scale observations by running statistics (images are left alone)
-    normalise_advantage: bool = True  # standardise advantages in each minibatch
     horizon: int = 1000  # steps of each environment between updates: the most that a trajectory can have
-    epochs: int = 10  # passes over each batch of experience
-    minibatch: int = 64  # steps per gradient; 0 is all
     envs: int = 8  # environments stepped together: trajectories of a round
 
 
