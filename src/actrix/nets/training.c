@@ -50,51 +50,63 @@ static void to_seen(const float *restrict weight, int64_t step, int64_t first, i
 }
 
 static int64_t room(const struct forest *f) { /* of one thread */
-    const int64_t wide = whole(f->dim), slots = whole(f->length);
-    return slots * (6 * f->dim + wide + 2 * CHUNK) + CHUNK * (2 * f->dim + 2 * wide) + QUERIES * f->dim;
+    const int64_t wide = whole(f->dim), slots = whole(f->length), lines = 3 * f->heads + 4 * f->keys;
+    return slots * (lines * f->dim + 2 * f->dim + wide + 2 * CHUNK) + CHUNK * 2 * wide;
 }
 
 /* Floats that `attention` needs as work. */
 int64_t attention_room(const struct forest *f, int64_t threads) { return threads * room(f); }
 
+/* A row is taken out of the nodes, all heads at once, and what was made of it put back: lines of a head then lie side by
+ * side, [slots, dim], and nodes, whose lines are long, are gone through once, in their order. */
 static void attend(const struct forest *f, const float *qkv, const float *grad, float *out, float *work, int64_t from,
                    int64_t to) {
     const int64_t dim = f->dim, heads = f->heads, group = heads / f->keys, line = (heads + 2 * f->keys) * dim;
-    const int64_t wide = whole(dim), slots = whole(f->length), size = dim * sizeof(float);
+    const int64_t wide = whole(dim), slots = whole(f->length), size = dim * sizeof(float), head = slots * dim;
+    const int64_t first_head = from * group, last_head = to * group;
     const float scale = 1.0f / sqrtf((float)dim);
-    float *keys = work, *values = keys + slots * dim, *key_lines = values + slots * dim; /* of a row and key head */
-    float *value_lines = key_lines + slots * dim, *columns = value_lines + slots * dim;  /* values', or keys' if grad */
-    float *to_keys = columns + slots * wide, *to_values = to_keys + slots * dim;
-    float *scores = to_values + slots * dim, *slopes = scores + CHUNK * slots; /* lines are `slots` apart */
-    float *queries = slopes + CHUNK * slots, *grads = queries + CHUNK * dim, *mixed = grads + CHUNK * dim;
-    float *query_panels = mixed + QUERIES * dim, *grad_panels = query_panels + CHUNK * wide;
+    float *keys = work, *values = keys + f->keys * head, *to_keys = values + f->keys * head;
+    float *to_values = to_keys + f->keys * head, *queries = to_values + f->keys * head;
+    float *grads = queries + heads * head, *mixed = grads + heads * head; /* mixed: of values, or to queries if grad */
+    float *key_lines = mixed + heads * head, *value_lines = key_lines + head;
+    float *columns = value_lines + head; /* values', or keys' if grad */
+    float *scores = columns + slots * wide, *slopes = scores + CHUNK * slots; /* lines are `slots` apart */
+    float *query_panels = slopes + CHUNK * slots, *grad_panels = query_panels + CHUNK * wide;
     for (int64_t row = 0; row < f->rows; row++) {
         const int64_t *node = f->node + row * f->length, count = f->count[row];
         int64_t own = 0; /* the first place whose node is the row's own; all after it are too */
         while (own < count && f->place[node[own]] != row * f->length + own) own++;
-        for (int64_t k = from; k < to && own < count; k++) {
-            for (int64_t t = 0; t < count; t++) {
-                memcpy(keys + t * dim, qkv + node[t] * line + (heads + k) * dim, size);
-                memcpy(values + t * dim, qkv + node[t] * line + (heads + f->keys + k) * dim, size);
+        if (own == count) continue;
+        for (int64_t t = 0; t < count; t++) {
+            const float *from_node = qkv + node[t] * line;
+            for (int64_t h = first_head; h < last_head && t >= own; h++) {
+                memcpy(queries + h * head + t * dim, from_node + h * dim, size);
+                if (grad) memcpy(grads + h * head + t * dim, grad + (node[t] * heads + h) * dim, size);
             }
-            turn_lines(f, keys, 0, count, 1, 1);
-            by_lines(keys, count, dim, key_lines);
-            by_columns(grad ? keys : values, count, slots, dim, columns);
-            if (grad) by_lines(values, count, dim, value_lines);
-            if (grad) memset(to_keys, 0, 2 * slots * size);
-            for (int64_t h = k * group; h < (k + 1) * group; h++)
+            for (int64_t k = from; k < to; k++) memcpy(keys + k * head + t * dim, from_node + (heads + k) * dim, size);
+            for (int64_t k = from; k < to; k++)
+                memcpy(values + k * head + t * dim, from_node + (heads + f->keys + k) * dim, size);
+        }
+        for (int64_t k = from; k < to; k++) {
+            float *key = keys + k * head, *value = values + k * head;
+            turn_lines(f, key, 0, count, 1, 1);
+            by_lines(key, count, dim, key_lines);
+            by_columns(grad ? key : value, count, slots, dim, columns);
+            if (grad) {
+                by_lines(value, count, dim, value_lines);
+                memset(to_keys + k * head, 0, head * sizeof(float));
+                memset(to_values + k * head, 0, head * sizeof(float));
+            }
+            for (int64_t h = k * group; h < (k + 1) * group; h++) {
+                float *query = queries + h * head, *slope_of = grads + h * head, *made = mixed + h * head;
+                turn_lines(f, query + own * dim, own, count - own, 1, scale);
                 for (int64_t begin = own; begin < count; begin += CHUNK) {
                     const int64_t end = least(begin + CHUNK, count), seen = whole(end);
-                    for (int64_t i = begin; i < end; i++) {
-                        memcpy(queries + (i - begin) * dim, qkv + node[i] * line + h * dim, size);
-                        if (grad) memcpy(grads + (i - begin) * dim, grad + (node[i] * heads + h) * dim, size);
-                    }
-                    turn_lines(f, queries, begin, end - begin, 1, scale);
                     for (int64_t first = begin, n; first < end; first += n) {
                         n = least(QUERIES, end - first);
-                        const int64_t span = whole(first + n), done = first - begin;
+                        const int64_t span = (first + n + LANES - 1) / LANES * LANES, done = first - begin;
                         float *score = scores + done * slots, *slope = slopes + done * slots;
-                        product_of(queries + done * dim, dim, 1, n, dim, key_lines, dim * PANEL, 0, score, span, slots, STORE);
+                        product_of(query + first * dim, dim, 1, n, dim, key_lines, dim * PANEL, 0, score, span, slots, STORE);
                         for (int64_t i = 0; i < n; i++) {
                             float *restrict p = score + i * slots;
                             const int64_t used = first + i + 1, end = (used + LANES - 1) / LANES * LANES;
@@ -104,12 +116,10 @@ static void attend(const struct forest *f, const float *qkv, const float *grad, 
                                 for (int c = 0; c < LANES; c++) p[s + c] *= share;
                         }
                         if (!grad) {
-                            product_of(score, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
-                            for (int64_t i = 0; i < n; i++)
-                                memcpy(out + (node[first + i] * heads + h) * dim, mixed + i * dim, size);
+                            product_of(score, slots, 1, n, span, columns, slots * PANEL, 0, made + first * dim, dim, dim, STORE);
                             continue;
                         }
-                        product_of(grads + done * dim, dim, 1, n, dim, value_lines, dim * PANEL, 0, slope, span, slots, STORE);
+                        product_of(slope_of + first * dim, dim, 1, n, dim, value_lines, dim * PANEL, 0, slope, span, slots, STORE);
                         for (int64_t i = 0; i < n; i++) {
                             const float *restrict p = score + i * slots;
                             float *restrict d = slope + i * slots, mean = 0;
@@ -119,23 +129,28 @@ static void attend(const struct forest *f, const float *qkv, const float *grad, 
                             for (int64_t s = 0; s < end; s += LANES)
                                 for (int c = 0; c < LANES; c++) d[s + c] = p[s + c] * (d[s + c] - mean);
                         }
-                        product_of(slope, slots, 1, n, span, columns, slots * PANEL, 0, mixed, dim, dim, STORE);
-                        turn_lines(f, mixed, first, n, -1, scale);
-                        for (int64_t i = 0; i < n; i++) memcpy(out + node[first + i] * line + h * dim, mixed + i * dim, size);
+                        product_of(slope, slots, 1, n, span, columns, slots * PANEL, 0, made + first * dim, dim, dim, STORE);
                     }
                     if (!grad) continue;
-                    by_columns(queries, end - begin, end - begin, dim, query_panels);
-                    to_seen(slopes, slots, begin, end - begin, dim, query_panels, to_keys);
-                    by_columns(grads, end - begin, end - begin, dim, grad_panels);
-                    to_seen(scores, slots, begin, end - begin, dim, grad_panels, to_values);
+                    by_columns(query + begin * dim, end - begin, end - begin, dim, query_panels);
+                    to_seen(slopes, slots, begin, end - begin, dim, query_panels, to_keys + k * head);
+                    by_columns(slope_of + begin * dim, end - begin, end - begin, dim, grad_panels);
+                    to_seen(scores, slots, begin, end - begin, dim, grad_panels, to_values + k * head);
                 }
-            if (!grad) continue;
-            turn_lines(f, to_keys, 0, count, -1, 1);
-            for (int64_t t = 0; t < count; t++) { /* rows after this one add to what they share of it */
-                float *restrict key = out + node[t] * line + (heads + k) * dim, *restrict value = key + f->keys * dim;
+                if (grad) turn_lines(f, made + own * dim, own, count - own, -1, scale);
+            }
+            if (grad) turn_lines(f, to_keys + k * head, 0, count, -1, 1);
+        }
+        for (int64_t t = 0; t < count; t++) {
+            float *to_node = out + node[t] * (grad ? line : heads * dim);
+            for (int64_t h = first_head; h < last_head && t >= own; h++)
+                memcpy(to_node + h * dim, mixed + h * head + t * dim, size);
+            for (int64_t k = from; k < to && grad; k++) { /* rows after this one add to what they share of it */
+                const float *restrict a = to_keys + k * head + t * dim, *restrict b = to_values + k * head + t * dim;
+                float *restrict key = to_node + (heads + k) * dim, *restrict value = key + f->keys * dim;
                 for (int64_t d = 0; d < dim; d++) {
-                    key[d] = to_keys[t * dim + d] + (t < own ? key[d] : 0.0f);
-                    value[d] = to_values[t * dim + d] + (t < own ? value[d] : 0.0f);
+                    key[d] = a[d] + (t < own ? key[d] : 0.0f);
+                    value[d] = b[d] + (t < own ? value[d] : 0.0f);
                 }
             }
         }
