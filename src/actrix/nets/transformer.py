@@ -6,7 +6,8 @@ heads than query heads (Ainslie et al., 2305.13245): the function that Llama and
 
 Here is the path that training takes: rows are right-padded, and attention is causal, so padding at the end
 cannot reach a real token. Where rows share beginnings, as answers to one prompt do, everything but attention is
-computed once for each distinct beginning (`Prefixes`). Between the products, fp32 on a CPU goes through C kernels where
+computed once for each distinct beginning (`Prefixes`), and what the first block projects, which depends on a token
+alone, once for each token of the vocabulary. Between the products, fp32 on a CPU goes through C kernels where
 there are any (`actrix.nets.native_training`). Sampling takes the path of `actrix.nets.decoding`, with a
 key-value cache.
 
