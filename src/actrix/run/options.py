@@ -25,7 +25,7 @@ class RunOptions:
     mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
     weigh: str = "auto"  # episodes of data are drawn evenly, by return, by advantage, or top; auto: as the system does
     weigh_alpha: float = 0.1  # of return, advantage: temperature, in units of their range; of top: the share kept
-    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 400)
+    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 800)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
     workers: int = -1  # worker processes that share the environments; 0: in this process; -1: chosen by measuring
@@ -57,7 +57,7 @@ class RunOptions:
         check_data(self)
         untouched = self.steps == RunOptions.steps
         if self.task is not None and untouched:
-            return dataclasses.replace(self, steps=400).resolved()
+            return dataclasses.replace(self, steps=800).resolved()
         return dataclasses.replace(
             self,
             eval_episodes=self.eval_episodes or (10 if self.task is None else 200),
