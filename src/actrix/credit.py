@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
@@ -148,3 +149,28 @@ def highest(value: Tensor, mask: Tensor, count: Tensor | int) -> Tensor:
     place = flat.argsort(descending=True, stable=True)
     rank = torch.empty_like(place).scatter_(0, place, torch.arange(len(flat), device=flat.device))
     return (rank < count).view_as(mask) & mask
+
+
+def widest(value: Tensor, mask: Tensor, count: Tensor | int) -> Tensor:
+    """Which `count` values of each row, among those that the mask holds (all of them, where there are fewer), have the
+    largest variance: [..., N], [..., N] -> [..., N] bool.
+
+    These are some of the smallest values and some of the largest: every split is tried. Of equal values the earlier is
+    the smaller; of splits of equal variance the one with the most large values is taken.
+    """
+    held = mask.sum(-1, keepdim=True)
+    take = torch.as_tensor(count, device=held.device).to(held.dtype).minimum(held)
+    centred = torch.where(mask, value, torch.zeros_like(value)).double()
+    centred = torch.where(mask, centred - centred.sum(-1, keepdim=True) / held.clamp(min=1), 0.0)
+    order = torch.where(mask, centred, torch.inf).argsort(dim=-1, stable=True)  # what the mask does not hold is last
+    low = torch.arange(value.shape[-1] + 1, device=value.device).expand(*value.shape[:-1], -1)  # so many small ones
+    high = (take - low).clamp(min=0)
+    total, square = (
+        sums.gather(-1, low) + sums.gather(-1, held.expand_as(low)) - sums.gather(-1, held - high)
+        for sums in (F.pad(v.gather(-1, order).cumsum(-1), (1, 0)) for v in (centred, centred.square()))
+    )
+    spread = torch.where(low <= take, square - total.square() / take.clamp(min=1), -torch.inf)
+    best = spread.amax(-1, keepdim=True)
+    small = (spread >= best - 1e-9 * (1 + best)).int().argmax(-1, keepdim=True)  # the first of equals
+    rank = torch.empty_like(order).scatter_(-1, order, low[..., :-1].contiguous())
+    return mask & ((rank < small) | (rank >= held - (take - small)))
