@@ -8,7 +8,7 @@ policy is in doubt and much is at stake. It begins with few of either, and takes
                 groups whose answers are all right or all wrong drop out (A is not normalised again)
     tokens      of those answers the share `tokens` with the largest |A_i| H_it, H the entropy of the policy that spoke
     schedule    samples and tokens go from their first to their last values in a straight line, in `anneal` rounds
-    loss        mean of -min(r A, clip(r, 1 - clip, 1 + clip_high) A) over these tokens, r = pi(token)/pi_behaviour(token)
+    loss        mean over these tokens of -min(r A, clip(r, 1 - clip, 1 + clip_high) A), r = pi / pi_behaviour
 
 The subset of a given size with the largest variance is some of the smallest and some of the largest values; every such
 split is tried, so it is the exact one. The gradient is not corrected for what is left out: it is not that of the mean
@@ -41,10 +41,10 @@ class Config(Clipped):
     prompts: int = 32  # prompts per round
     group: int = 16  # answers per prompt
     clip_high: float = 0.2  # how far above 1
-    samples_first: float = 0.25  # share of a group's answers that it keeps, in the first round
+    samples_first: float = 0.5  # share of a group's answers that it keeps, in the first round
     samples_last: float = 0.75  # ... when `anneal` rounds have passed
     across: float = 0.5  # share of the kept answers that are kept when all groups are looked at; 1 keeps them
-    tokens_first: float = 0.2  # share of the kept answers' tokens that are learned from, in the first round
+    tokens_first: float = 0.5  # share of the kept answers' tokens that are learned from, in the first round
     tokens_last: float = 1.0  # ... when `anneal` rounds have passed
     anneal: int = 100  # rounds from the first shares to the last
     average: str = "token"  # token or sequence: what one gradient averages over first
