@@ -91,7 +91,7 @@ claim = Claim(
             question="From as many answers, is it at most a point less accurate than GRPO, and two points more than "
             "with as many answers and tokens taken anywhere, and than without the schedule?",
             metric="share of right answers, per cent, four to each of 200 test prompts, after 30,720 answers",
-            seeds=4,
+            seeds=3,
             arms=arms("accuracy"),
             rules=(
                 "mean(d3s) >= mean(grpo) - 1",
@@ -103,7 +103,7 @@ claim = Claim(
             "tokens",
             question="Is it where GRPO ends after three fifths of the tokens?",
             metric="share of GRPO's tokens, until training scores (means of five rounds) are GRPO's last",
-            seeds=4,
+            seeds=3,
             arms=(
                 Arm("d3s", "method", Share(D3S, GRPO)),
                 Arm("pods", "baseline", Share(PODS, GRPO)),
@@ -116,7 +116,7 @@ claim = Claim(
             "entropy",
             question="Does the policy stay more varied than without the schedule?",
             metric="mean surprise of sampled tokens in the end, nats",
-            seeds=4,
+            seeds=3,
             arms=arms("entropy"),
             rules=("mean(d3s) >= mean(static)",),
         ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from actrix import credit
@@ -63,9 +64,13 @@ class ValuedLearner(LanguageLearner):
         return replace(steps, reward=reward, action_mask=mask, advantage=advantage, target=target)
 
     def objective(self, steps: Steps) -> Losses:
+        return self.improved(steps, self.log_prob(steps))
+
+    def improved(self, steps: Steps, logp: Tensor) -> Losses:
+        """The losses of actor and critic, where the tokens' log-probabilities are now logp [B, T]."""
         assert steps.advantage is not None
         assert steps.target is not None
-        mask, logp = steps.action_mask, self.log_prob(steps)
+        mask = steps.action_mask
         per_step = clipped(logp, steps.logp_behaviour, steps.advantage, self.config.clip, self.config.clip_high)
         error = 0.5 * (self.critic(steps.obs) - steps.target).square()
         return Losses(
