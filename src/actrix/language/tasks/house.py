@@ -4,7 +4,7 @@ hall nothing :   ->   go left . kitchen key take key . kitchen nothing go right 
 
 Four rooms in a row; the key lies in one, the door is in another, and one sees what is in the room where one is. Nothing
 is earned but 1 for getting out. The level is how many words a command takes: at level 1 one or two, at level 2 from
-one to six, at level 3 from eight to eleven; the houses are the same, and each is met in training and in testing.
+one to six, at level 3 from nine to eleven; the houses are the same, and each is met in training and in testing.
 """
 
 from __future__ import annotations
