@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
-    """One-step target r + discount * (1 - terminated) * V(next). All [B]; truncation still bootstraps."""
+def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float | Tensor) -> Tensor:
+    """One-step target r + discount * (1 - terminated) * V(next). All [B]; truncation still bootstraps. A discount may
+    be one number, or one of each step."""
     return reward + discount * torch.where(terminated, 0.0, next_value)
 
 
@@ -29,17 +30,19 @@ def gae(
     next_value: Tensor,
     terminated: Tensor,
     truncated: Tensor,
-    discount: float,
+    discount: float | Tensor,
     decay: float,
     action_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation. All inputs [B, T]; returns (advantage, value target), both [B, T].
+    """Generalised advantage estimation. All inputs [B, T]; returns (advantage, value target), both [B, T]. The discount
+    is one number, or [B, T]: of what follows a step (see `between`).
 
     delta_t = r_t + discount (1 - terminated_t) V(next_t) - V_t;  A_t = delta_t + discount * decay * A_{t+1}, where
     the recursion stops at an episode's end of either kind. Where `action_mask` is False (a step in which the
     actor decided nothing: an observation token, a reset row) the step has advantage 0 and the recursion passes
     over it: its reward is credited to the last decision before it. Source: Schulman et al. 2016, eq. 16.
     """
+    discount = torch.as_tensor(discount, dtype=reward.dtype, device=reward.device).expand_as(reward)
     if action_mask is None or bool(action_mask.all()):
         delta = bootstrap(reward, terminated, next_value, discount) - value
         keep = discount * decay * (~(terminated | truncated)).to(reward.dtype)
@@ -59,8 +62,8 @@ def gae(
         carried = torch.where(ended, torch.zeros_like(carried), carried)
         follows = torch.where(pending & ~ended, ahead, next_value[:, t])
         running = torch.where(ended, torch.zeros_like(running), running)
-        delta = reward[:, t] + carried + discount * torch.where(terminated[:, t], 0.0, follows) - value[:, t]
-        here = delta + discount * decay * running
+        delta = reward[:, t] + carried + discount[:, t] * torch.where(terminated[:, t], 0.0, follows) - value[:, t]
+        here = delta + discount[:, t] * decay * running
         advantage[:, t] = torch.where(acts[:, t], here, 0.0)
         # a masked step hands on what lies after it; an acting step becomes what lies after
         carried = torch.where(acts[:, t], 0.0, carried + reward[:, t])
@@ -68,6 +71,19 @@ def gae(
         ahead = torch.where(acts[:, t], value[:, t], torch.where(terminated[:, t], 0.0, follows))
         pending = ~acts[:, t]
     return advantage, torch.where(acts, advantage + value, value)
+
+
+def between(segment: Tensor, discount: float) -> Tensor:
+    """A discount that applies between segments and not inside of them: [B, T] -> [B, T], `discount` at the last step of
+    every segment, 1 at the others.
+
+    segment: of which segment a step is part; negative at steps that are part of none, whose discount is 1 (no step is
+    taken there). With it a series of steps is worth what it would be as one step, however many they are. Source:
+    POAD (2405.15821), the Bellman backup with action decomposition.
+    """
+    last = torch.ones_like(segment, dtype=torch.bool)
+    last[:, :-1] = segment[:, 1:] != segment[:, :-1]
+    return torch.where(last & (segment >= 0), discount, 1.0)
 
 
 def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, discount: float) -> np.ndarray:

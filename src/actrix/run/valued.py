@@ -30,7 +30,7 @@ class ValuedLearner(LanguageLearner):
     critic     mean 0.5 (V_t - (A_t + V_behaviour,t))^2
 
     Advantages are standardised over the round's tokens. A subclass may say in `paid` what tokens earn, if not the
-    verdict at the end. The config gives what `settings.Valued` holds.
+    verdict at the end, and in `discounts` what follows them counts. The config gives what `settings.Valued` holds.
     """
 
     feed = PromptFeed
@@ -58,10 +58,15 @@ class ValuedLearner(LanguageLearner):
         ended = steps.terminated | steps.truncated
         advantage, target = credit.gae(
             reward, value, F.pad(value[:, 1:], (0, 1)), ended, torch.zeros_like(ended),
-            self.config.discount, self.config.decay, mask,
+            self.discounts(steps), self.config.decay, mask,
         )  # fmt: skip
         advantage = credit.standardise(advantage, mask) * mask
         return replace(steps, reward=reward, action_mask=mask, advantage=advantage, target=target)
+
+    def discounts(self, steps: Steps) -> float | Tensor:
+        """Of what follows a token: one number, or [B, T]."""
+        discount: float = self.config.discount
+        return discount
 
     def objective(self, steps: Steps) -> Losses:
         return self.improved(steps, self.log_prob(steps))
