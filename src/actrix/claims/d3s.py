@@ -86,15 +86,16 @@ claim = Claim(
     source="2509.22115, section 4",
     minutes=6,
     note="A model of 0.1 M parameters and countdown, where an answer has nine tokens. Up to what GRPO reaches it is as "
-    "quick as was claimed: after a fifth of the tokens, where PODS takes a quarter and as many tokens taken anywhere "
-    "do not get there on two seeds of three. But the end is 5 points below GRPO's, most of it on one seed, and not "
-    "above what chance takes. The schedule does what it is for: without it the end is 4 points lower, and on no seed "
-    "GRPO's level is reached. Entropy is higher the less is learned from, so that the last check had it the wrong way "
-    "round. Likely why: the answers with the largest advantages are rare successes and rare failures, which the "
-    "choice across groups prefers; and of nine tokens there are few to spare: a round has 600 to learn from in the "
-    "beginning and 1,700 in the end, of 4,600. Tuned on seed 1000: the rate (2e-4 of 1e-4, 2e-4 and 5e-4, for GRPO "
-    "too) and the shares in the beginning, from a quarter of a group and a fifth of the tokens (40 % right) to a half "
-    "of both (41 %, and faster; GRPO 43); one minibatch did worse. The shares of the paper are not known to us. A first run with four seeds was ended by a time limit in its third, and began anew with three.",
+    "quick as was claimed: after a fifth of the tokens, where PODS takes a quarter and as many tokens taken "
+    "anywhere do not get there on two seeds of three. But the end is 5 points below GRPO's, most of it on one seed, "
+    "and not above what chance takes. The schedule does what it is for: without it the end is 4 points lower, and "
+    "on no seed GRPO's level is reached. Entropy is higher the less is learned from, so that the last check had it "
+    "the wrong way round. Likely why: the answers with the largest advantages are rare successes and rare failures, "
+    "which the choice across groups prefers; and of nine tokens there are few to spare: a round has 600 to learn "
+    "from in the beginning and 1,700 in the end, of 4,600. Tuned on seed 1000: the rate (2e-4 of 1e-4, 2e-4 and "
+    "5e-4, for GRPO too) and the shares in the beginning, from a quarter of a group and a fifth of the tokens (40 % "
+    "right) to a half of both (41 %, and faster; GRPO 43); one minibatch did worse. The shares of the paper are not "
+    "known to us. A first run with four seeds was ended by a time limit in its third, and began anew with three.",
     checks=(
         Check(
             "accuracy",
