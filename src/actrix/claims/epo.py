@@ -1,4 +1,4 @@
-"""The claim of EPO: a bonus alone lets the entropy of conversations run away, and a corridor around its past holds it."""
+"""The claim of EPO: a bonus alone lets the entropy of conversations run away; a corridor around its past holds it."""
 
 from __future__ import annotations
 
