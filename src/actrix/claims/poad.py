@@ -98,14 +98,14 @@ claim = Claim(
         ),
         Check(
             "long",
-            question="With commands of nine to eleven words, do five points more get out than with the same discount "
+            question="With commands of one to six words, do five points more get out than with the same discount "
             "at every token?",
             metric=METRIC,
             seeds=3,
             arms=(
-                Arm("poad", "method", run("poad", 3)),
-                Arm("every", "ablation", run("ppo-token", 3)),
-                Arm("none", "baseline", run("ppo-token", 3, {"discount": 1.0})),
+                Arm("poad", "method", run("poad", 2)),
+                Arm("every", "ablation", run("ppo-token", 2)),
+                Arm("undiscounted", "baseline", run("ppo-token", 2, {"discount": 1.0})),
             ),
             rules=("mean(poad) >= mean(every) + 5",),
         ),
