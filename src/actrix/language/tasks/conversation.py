@@ -41,7 +41,13 @@ class Conversation(Task):
         """What to tell people of a conversation without success."""
         return "no success"
 
+    def prompts(self, split: Split, n: int, seed: int) -> list[Prompt]:
+        return self._drawn(split, n, seed, "prompts")
+
     def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
+        return [(p, self.transcript(p, self.best(p))) for p in self._drawn(split, n, seed, purpose)]
+
+    def _drawn(self, split: Split, n: int, seed: int, purpose: str) -> list[Prompt]:
         """Every problem equally often, as far as n allows, in random order."""
         if split not in ("train", "test"):
             raise ActrixError(f"a task has the splits train and test, not {split!r}", misuse=True)
@@ -49,7 +55,7 @@ class Conversation(Task):
         every, found = self.everything(), list[Prompt]()
         while len(found) < n:
             found += source.sample(every, len(every))
-        return [(p, self.transcript(p, self.best(p))) for p in found[:n]]
+        return found[:n]
 
     def draw(self, random: random.Random) -> tuple[Prompt, str]:
         prompt = random.choice(self.everything())
