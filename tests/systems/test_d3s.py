@@ -9,8 +9,10 @@ import pytest
 import torch
 from answers import answered, drifted, gradient
 
+from actrix import registry
 from actrix.data.batches import counted
 from actrix.errors import ActrixError
+from actrix.run.trainer import RunOptions, Trainer
 
 MIXED = [1.0, 0, 0, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0]  # two groups that differ, one all right, one all wrong
 ALL = {"samples_first": 1.0, "samples_last": 1.0, "across": 1.0, "tokens_first": 1.0, "tokens_last": 1.0}
@@ -106,3 +108,19 @@ def test_a_share_is_above_nothing_and_at_most_all() -> None:
     for name, value in (("across", 0.0), ("tokens_first", 1.5), ("samples_last", -0.1)):
         with pytest.raises(ActrixError, match=f"--{name.replace('_', '-')} is a share"):
             answered("d3s", MIXED, **{name: value})
+
+
+def test_the_feed_hands_out_what_is_learned_from_and_nothing_else() -> None:
+    learner, steps = answered("d3s", MIXED, samples_first=0.5, across=0.5, minibatches=2)
+    config = registry.load("d3s").config(model="micro", prompts=4, group=4, warm_steps=0, minibatches=2)
+    made = Trainer.start("d3s", RunOptions(task="countdown", steps=1, threads=1, compile="no"), config)
+    done = learner.prepare(steps)
+    rows = done.action_mask.any(1)
+    parts = [part for part, _ in made.feed.passes(done)]  # type: ignore[attr-defined]
+    assert 0 < sum(map(len, parts)) == int(rows.sum()) < 16
+    assert all(bool(part.action_mask.any(1).all()) for part in parts)
+    assert sum(int(part.total) for part in parts) == int(done.action_mask.sum())
+    owners = [set(part.group.tolist()) for part in parts]
+    assert all(len(each) >= 1 for each in owners)
+    nothing = replace(done, action_mask=torch.zeros_like(done.action_mask))
+    assert list(made.feed.passes(nothing)) == []  # type: ignore[attr-defined]
