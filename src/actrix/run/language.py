@@ -145,7 +145,7 @@ class LanguageFeed(Feed):
         if not self.converses and isinstance(setting.task, Talks):
             raise ActrixError(
                 f"the task {self.task.label!r} is a conversation, and this system learns from single answers",
-                "use archer, grpo, rloo or ppo-token; or --task countdown",
+                "use archer, poad, grpo, rloo or ppo-token; or --task countdown",
                 misuse=True,
             )
         self.config = setting.learner.config
