@@ -63,9 +63,9 @@ def run(system: str, settings: Mapping[str, Any] | None = None, variant: str = "
 
 D3S, GRPO = run("d3s"), run("grpo")
 STATIC = run("d3s", {"samples_last": 0.5, "tokens_last": 0.5})
-RANDOM = run("d3s", variant="answers:Anywhere")
+RANDOM = run("d3s", variant="samples:Anywhere")
 HALF = {"samples_first": 0.5, "samples_last": 0.5, "across": 1.0, "tokens_first": 1.0, "tokens_last": 1.0}
-PODS = run("d3s", HALF, variant="answers:Again")
+PODS = run("d3s", HALF, variant="samples:Again")
 
 
 def arms(name: str) -> tuple[Arm, ...]:
