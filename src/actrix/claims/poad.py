@@ -83,7 +83,18 @@ claim = Claim(
     statement="With the discount between actions only, the value of an action does not depend on how many tokens it "
     "takes, and token-level PPO learns faster and more steadily than with a discount at every token.",
     source="2405.15821, sections 4 and 5",
-    minutes=8,
+    minutes=5,
+    note="A model of 0.1 M parameters in a house of four rooms. Values that discount between actions spell the best "
+    "action in every problem, those that discount after every token in 7 of 100. In training, with commands of "
+    "one to six words, 64 % get out where 38 do with the same discount at every token, on every seed more, and 52 "
+    "without any discount, on two seeds of three fewer. With commands of one or two words nothing should be lost, "
+    "and 7 points are: two seeds agree within two points, and on the third 18 are missing. Three seeds do not "
+    "tell chance from cause there. The arms differ in two small things besides: POAD has an entropy bonus of "
+    "0.001 and leaves the actor alone above a divergence of 0.02, ppo-token has neither. Nothing was tuned for "
+    "POAD: rates and passes are those with which ppo-token learned on seed 1000 at level 1, where the discount "
+    "was 1. On seed 1000 at level 2 it was 79 against 45 %. Commands of nine words and more (level 3) were not "
+    "learned at all from this warm start: 1 % get out after it, so that there was nothing to reinforce. Not here: "
+    "policies over a list of candidate actions (TWOSOME), and the ArCHer variants of the paper.",
     checks=(
         Check(
             "backup",
