@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from answers import answered, drifted, gradient
+from answers import answered, drifted, entropies, gradient
 
 from actrix import registry
 from actrix.data.batches import counted
@@ -53,9 +53,7 @@ def test_groups_that_agree_drop_out_and_answers_without_a_verdict_too() -> None:
 def test_the_tokens_are_those_where_the_policy_is_in_doubt_and_much_is_at_stake() -> None:
     learner, steps = answered("d3s", MIXED, **{**ALL, "samples_first": 0.5, "across": 0.5, "tokens_first": 0.3})
     done = learner.prepare(steps)
-    with torch.no_grad():
-        logits = learner.actor.logits(steps.obs)[:, :-1].log_softmax(-1)
-    doubt = torch.nn.functional.pad(-(logits.exp() * logits).sum(-1), (1, 0))
+    doubt = entropies(learner, steps).detach()
     again, _ = answered("d3s", MIXED, samples_first=0.5, across=0.5)
     rows = again.kept_answers(learner.worth(steps), torch.ones(16, dtype=torch.bool))
     mask = steps.action_mask & rows[:, None]

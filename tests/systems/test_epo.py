@@ -8,32 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from answers import drifted, gradient
+from answers import drifted, entropies, gradient, talked
 from torch import Tensor
 
-from actrix import registry
 from actrix.data.batches import Steps, counted
 from actrix.errors import ActrixError
 from actrix.objectives import by_turns, corridor
-from actrix.run.trainer import RunOptions, Trainer
-
-
-def talked(**settings: Any) -> tuple[Any, Steps]:
-    """A learner and some conversations, which end in success now and then; credit is not yet given."""
-    small = {"model": "micro", "prompts": 6, "warm_steps": 0, **settings}
-    config = registry.load("epo").config(**small)
-    made = Trainer.start("epo", RunOptions(task="house", steps=1, threads=1, compile="no"), config)
-    steps, _ = made.feed.collect(made.learner)  # type: ignore[attr-defined]
-    reward = torch.zeros_like(steps.reward)
-    assert steps.length is not None
-    reward[torch.arange(6), steps.length - 1] = torch.tensor([1.0, 0, 0, 1, 0, 0])
-    return made.learner, replace(steps, reward=reward)
-
-
-def entropies(learner: Any, steps: Steps) -> Tensor:
-    logits = learner.actor.logits(steps.obs)[:, :-1].log_softmax(-1)
-    found: Tensor = torch.nn.functional.pad(-(logits.exp() * logits).sum(-1), (1, 0))
-    return found
 
 
 def by_hand(value: Tensor, steps: Steps) -> Tensor:
@@ -59,8 +39,8 @@ def test_weights_of_turns_by_hand() -> None:
 
 def test_the_loss_by_hand_in_the_first_round_and_in_the_third() -> None:
     settings = {"weight": 0.3, "penalty": 0.7, "low": 0.9, "high": 1.1, "fade": 2.0, "anneal": 8}
-    learner, steps = talked(**settings)
-    plain, _ = talked(weight=0.0)
+    learner, steps = talked("epo", **settings)
+    plain, _ = talked("epo", weight=0.0)
     plain.load_state_dict(learner.state_dict())
     seen = []
     for k in range(3):
@@ -90,7 +70,7 @@ def test_the_count_of_the_released_code_moves_nothing() -> None:
     settings = {"weight": 0.1, "low": 0.5, "high": 1.0, "penalty": 5.0}
     found = {}
     for name, more in (("none", {"penalty": 0.0}), ("count", {"smooth": "count"}), ("distance", {})):
-        learner, steps = talked(**{**settings, **more})
+        learner, steps = talked("epo", **{**settings, **more})
         for _ in range(2):
             done = counted(learner.prepare(steps))
         loss = learner.losses(done).groups["actor"]
@@ -103,7 +83,7 @@ def test_the_count_of_the_released_code_moves_nothing() -> None:
 def test_the_corridor_draws_entropy_back_to_what_it_was() -> None:
     """Without rewards: a policy that has become surer than ever becomes less sure, and the other way round."""
     for factor in (0.5, 2.0):
-        learner, steps = talked(weight=50.0, penalty=20.0, low=0.9, high=1.1, rate=1e-3)
+        learner, steps = talked("epo", weight=50.0, penalty=20.0, low=0.9, high=1.1, rate=1e-3)
         steps = replace(steps, reward=torch.zeros_like(steps.reward))
         learner.prepare(steps)
         learner.last.mul_(factor)  # as if the first round had been surer, or less sure
@@ -117,11 +97,11 @@ def test_the_corridor_draws_entropy_back_to_what_it_was() -> None:
 
 
 def test_what_it_remembers_is_restored() -> None:
-    learner, steps = talked()
+    learner, steps = talked("epo")
     for _ in range(3):
         learner.prepare(steps)
-    other, _ = talked()
+    other, _ = talked("epo")
     other.restore(learner.state())
     assert (other.rounds, other.before, other.last) == (3, learner.before, learner.last)
     with pytest.raises(ActrixError, match="--smooth is "):
-        talked(smooth="both")
+        talked("epo", smooth="both")

@@ -6,24 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from answers import drifted, gradient
+from answers import drifted, entropies, gradient, talked
 from torch import Tensor
 
-from actrix import credit, registry
+from actrix import credit
 from actrix.data.batches import Steps, counted
-from actrix.run.trainer import RunOptions, Trainer
 
 SEGMENT = torch.tensor([[-1, -1, 0, 0, 0, -1, -1, 1, -1, 2, 2, -1], [-1, 0, -1, 1, 1, 1, 1, -1, -1, -1, -1, -1]])
 
 
-def talked(**settings: Any) -> tuple[Any, Steps]:
-    """A learner and some conversations, each with a reward in every turn; credit is not yet given."""
-    config = registry.load("poad").config(**{"model": "micro", "prompts": 6, "warm_steps": 0, **settings})
-    made = Trainer.start("poad", RunOptions(task="house", steps=1, threads=1, compile="no"), config)
-    steps, _ = made.feed.collect(made.learner)  # type: ignore[attr-defined]
+def paid(**settings: Any) -> tuple[Any, Steps]:
+    """A learner and conversations with a reward in every turn."""
+    learner, steps = talked("poad", **settings)
     last = credit.between(steps.segment, 0.0) == 0
-    draw = torch.Generator().manual_seed(0)
-    return made.learner, replace(steps, reward=torch.randn(last.shape, generator=draw) * last)
+    return learner, replace(steps, reward=torch.randn(last.shape, generator=torch.Generator().manual_seed(0)) * last)
 
 
 def test_the_discount_applies_after_the_last_token_of_an_action_alone() -> None:
@@ -94,7 +90,7 @@ def test_an_action_is_worth_the_same_however_many_tokens_it_takes() -> None:
 
 
 def test_what_the_learner_learns_from_is_that() -> None:
-    learner, steps = talked(discount=0.8, decay=0.9)
+    learner, steps = paid(discount=0.8, decay=0.9)
     with torch.no_grad():
         for p in learner.critic.parameters():
             p.add_(0.05 * torch.randn_like(p))
@@ -107,14 +103,13 @@ def test_what_the_learner_learns_from_is_that() -> None:
 
 
 def test_the_actor_stays_where_it_has_gone_too_far() -> None:
-    learner, steps = talked(most_kl=1e9, entropy_weight=0.1)
+    learner, steps = paid(most_kl=1e9, entropy_weight=0.1)
     done = counted(learner.prepare(steps))
     drifted(learner)
-    logits = learner.actor.logits(steps.obs)[:, :-1].log_softmax(-1)
     logp = learner.log_prob(steps)[steps.action_mask]
     change = logp - steps.logp_behaviour[steps.action_mask]
     worth = done.advantage[steps.action_mask]
-    spread = torch.nn.functional.pad(-(logits.exp() * logits).sum(-1), (1, 0))[steps.action_mask]
+    spread = entropies(learner, steps)[steps.action_mask]
     gain = torch.minimum(change.exp() * worth, change.exp().clamp(0.8, 1.2) * worth)
     expected = -gain.mean() - 0.1 * spread.mean()
     found = learner.losses(done)
@@ -124,7 +119,7 @@ def test_the_actor_stays_where_it_has_gone_too_far() -> None:
     torch.testing.assert_close(
         gradient(learner, found.groups["actor"]), gradient(learner, expected), rtol=1e-3, atol=1e-5
     )
-    near, _ = talked(most_kl=float(kl) * 0.9, entropy_weight=0.1)
+    near, _ = paid(most_kl=float(kl) * 0.9, entropy_weight=0.1)
     near.load_state_dict(learner.state_dict())
     stays = near.losses(done)
     assert gradient(near, stays.groups["actor"]).abs().max() == 0
