@@ -1,0 +1,84 @@
+"""The claim of EPO: a bonus alone lets the entropy of conversations run away; a corridor around its past holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actrix.claims.claim import Arm, Check, Claim, Part, Role, Training, trained
+
+ROUNDS = 25
+TASK = {"task": "house", "model": "micro", "steps": ROUNDS, "anneal": ROUNDS, "prompts": 64, "group": 1,
+        "minibatches": 2, "epochs": 2, "warm_steps": 200, "warm_batch": 48, "warm_slips": 0.8, "rate": 5e-4,
+        "critic_rate": 1e-3, "eval_episodes": 64}  # fmt: skip
+FREE: dict[str, Any] = {"penalty": 0.0}
+HELD: dict[str, Any] = {"penalty": 4.0, "high": 1.5}
+SMALL, LARGE = {"weight": 0.01}, {"weight": 0.05}
+
+
+def figures(run: Training) -> dict[str, float]:
+    """Conversations of the final evaluation that end outside, and rounds whose entropy is between half and twice the
+    mean of the rounds before it, both per cent; and how far the last entropy is above the lowest."""
+    import numpy as np
+
+    entropy = np.array([f["entropy"] for f in run.figures if "before" in f])
+    before = np.cumsum(entropy)[:-1] / np.arange(1, len(entropy))
+    within = (entropy[1:] >= 0.5 * before) & (entropy[1:] <= 2 * before)
+    return {
+        "outside": 100 * float(run.evaluation["mean"]),
+        "within": 100 * float(within.mean()),
+        "risen": float(entropy[-3:].mean() / entropy.min()),
+    }
+
+
+def arm(name: str, role: Role, figure: str, *settings: dict[str, Any]) -> Arm:
+    return Arm(name, role, Part(trained("epo", TASK, *settings), figures, figure))
+
+
+def arms(figure: str) -> tuple[Arm, ...]:
+    return (
+        arm("epo", "method", figure, SMALL, HELD),
+        arm("epo_large", "method", figure, LARGE, HELD),
+        arm("ppo", "baseline", figure, {"weight": 0.0}, FREE),
+        arm("bonus", "ablation", figure, SMALL, FREE),
+        arm("bonus_large", "ablation", figure, LARGE, FREE),
+    )
+
+
+claim = Claim(
+    system="epo",
+    statement="In long conversations with a reward at their end alone, an entropy bonus makes the entropy swing or run "
+    "away; kept in a corridor around its past, PPO succeeds up to 2.5 times as often.",
+    source="2509.22576 (version 2), section 5 and table 1",
+    minutes=8,
+    checks=(
+        Check(
+            "success",
+            question="Do five points more get out than with PPO and with PPO and a small bonus, and than with a large "
+            "bonus that nothing holds?",
+            metric="share of 256 conversations that end outside, per cent, after 1,600 conversations",
+            seeds=3,
+            arms=arms("outside"),
+            rules=(
+                "mean(epo) >= mean(ppo) + 5",
+                "mean(epo) >= mean(bonus) + 5",
+                "mean(epo_large) >= mean(bonus_large) + 5",
+            ),
+        ),
+        Check(
+            "within",
+            question="Is the entropy in nine rounds of ten between half and twice what it was on average before?",
+            metric="share of rounds, per cent",
+            seeds=3,
+            arms=arms("within"),
+            rules=("min(epo) >= 90", "min(epo_large) >= 90"),
+        ),
+        Check(
+            "risen",
+            question="Does a large bonus blow the entropy up in the end, and not where it is held?",
+            metric="entropy of the last three rounds, as a multiple of the lowest",
+            seeds=3,
+            arms=arms("risen"),
+            rules=("mean(bonus_large) >= 1.5", "mean(epo_large) < 1.5"),
+        ),
+    ),
+)
