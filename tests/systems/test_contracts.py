@@ -247,7 +247,7 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
 
 @pytest.mark.parametrize(("slug", "kind"), ROLLED)
 def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, kind: str) -> None:
-    learner = build(slug, SPECS[kind], scale_reward=False)
+    learner = build(slug, SPECS[kind], scale_reward=False, reward="return")
     if isinstance(learner.critic, ScaledValue):
         learner.critic.rate = 0.0  # the targets' statistics stay as they are
     for i in range(5):  # what has learned nothing may say the same of everything
