@@ -28,7 +28,7 @@ def test_with_returns_as_reward_it_is_ppo() -> None:
         for learner in (mine, theirs):
             learner.update(flatten(learner.prepare(experience(mine, i))))
     for one, other in zip(mine.actor.parameters(), theirs.actor.parameters()):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_rollout_is_paid_its_running_sharpe_ratio() -> None:

@@ -49,6 +49,11 @@ class PanelNet(nn.Module):
             size += channels * things * times
         self.net = MLP(size, hidden, outputs, activation, orthogonal=True, head_gain=head_gain)
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Those of the perceptron; the last is the head."""
+        return self.net.layers
+
     def forward(self, rows: Tensor) -> Tensor:
         found = [] if self.encoder is None else [self.encoder(rows)]
         for part, layers in zip(self.panels, self.stacks):

@@ -1,1 +1,1 @@
-"""Systems that manage money."""
+"""Systems of this family."""
