@@ -133,11 +133,15 @@ class Sessions(gym.Env):
         return {name: v[0] for name, v in obs.items()}, float(reward[0]), bool(over[0]), bool(cut[0]), {}
 
 
-def noisy_ranker(side: SessionRows, rng: np.random.Generator, sharpness: float = 1.5) -> npt.NDArray[np.int64]:
-    """What a feed might have shown: items [N] by softmax(sharpness (match by the taste as it is seen + 0.3 HOOK))."""
-    score = (side.said - BORED * side.exposure) @ TOPIC.T + 0.3 * HOOK
-    gumbel = rng.gumbel(size=score.shape)
-    return np.asarray((sharpness * score + gumbel).argmax(1))
+def ranker_logits(said: Array, exposure: Array) -> Array:
+    """What a feed might rank by, [N, TOPICS] each -> [N, ITEMS]: the match by the taste as it is seen, and HOOK."""
+    return np.asarray(1.5 * ((said - BORED * exposure) @ TOPIC.T + 0.3 * HOOK))
+
+
+def noisy_ranker(side: SessionRows, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Items [N] drawn by the softmax of `ranker_logits`."""
+    score = ranker_logits(side.said, side.exposure)
+    return np.asarray((score + rng.gumbel(size=score.shape)).argmax(1))
 
 
 gym.register("Sessions-v0", entry_point="actrix.envs.sessions:Sessions")

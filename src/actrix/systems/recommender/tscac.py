@@ -59,7 +59,7 @@ class Config:
     temperature: float = 1.0  # of the experts, in standard deviations of an advantage
     weight_most: float = 20.0  # bound on the weight of a transition
     stage_one: int = 2_000  # updates before the experts are frozen and the policy begins to learn
-    hidden: tuple[int, ...] = (64, 64)  # units of each hidden layer of every network
+    hidden: tuple[int, ...] = (32, 32)  # units of each hidden layer of every network
     rate: float = 3e-4  # Adam learning rate of policies
     critic_rate: float = 1e-3  # Adam learning rate of the critics
     discount: float = 0.95  # of the reward, per step
