@@ -13,7 +13,7 @@ from actrix.claims.claim import Arm, Check, Claim, Training
 from actrix.claims.measures import played
 from actrix.claims.recordings import episodes, on
 
-SESSIONS = 1_000  # that a policy is judged on, of which every seed has its own
+SESSIONS = 2_000  # that a policy is judged on, of which every seed has its own
 NETWORKS = {"env": "actrix.envs.sessions:Sessions-v0", "hidden": (32, 32), "rate": 1e-3, "batch": 256,
             "eval_episodes": 1}  # fmt: skip
 LEARNING = {**NETWORKS, "steps": 2_500, "stage_one": 1_000}
@@ -126,7 +126,7 @@ claim = Claim(
         Check(
             "watch_time",
             question="Do the constraints cost no more than 3 percent of the watch time?",
-            metric="mean minutes of 1,000 simulated sessions",
+            metric="mean minutes of 2,000 simulated sessions",
             seeds=5,
             arms=arms("minutes"),
             rules=("mean(tscac) >= 0.97 * mean(watch_only)", "mean(tscac) > mean(bc)"),
@@ -135,7 +135,7 @@ claim = Claim(
             "constraints",
             question="Is no signal below its level in the data, where without constraints one is, and with RCPO in one "
             "seed at least?",
-            metric="least of likes, follows and shares of 1,000 simulated sessions, each by that of the data",
+            metric="least of likes, follows and shares of 2,000 simulated sessions, each by that of the data",
             seeds=5,
             arms=arms("worst"),
             rules=("mean(tscac) >= 1", "mean(watch_only) < 1", "min(rcpo) < 1"),
