@@ -239,6 +239,13 @@ def test_arguments_that_are_wrong_are_named(arguments: str, says: str, vector: s
         make_worlds(f"{NAME}?{arguments}", 2, vector=vector)
 
 
+@pytest.mark.parametrize("name", ["prices.npz", "prices.csv"])
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\x00 not a table \xfe")
+    with pytest.raises(ActrixError, match=f"{name} cannot be read"):
+        read(tmp_path / name)
+
+
 def test_a_table_that_is_too_short_says_so(tmp_path: Path) -> None:
     path, _ = walk(tmp_path, 30)
     with pytest.raises(ActrixError, match="has 30 days of prices, and an episode needs 148"):

@@ -49,6 +49,11 @@ def softmax(x: Array) -> Array:
     return np.asarray(e / e.sum(-1, keepdims=True))
 
 
+def weights_of(action: Any) -> Array:
+    """The weights [..., 1 + N] that an action asks for."""
+    return softmax(SHARPNESS * np.clip(np.asarray(action, np.float64), -1.0, 1.0))
+
+
 class Portfolios(VectorEnv):
     """N portfolios that are managed side by side, each on a path of its own; see the head of this file.
 
@@ -143,7 +148,7 @@ class Portfolios(VectorEnv):
         return self.see(), {}
 
     def step(self, actions: Any) -> tuple[dict[str, Any], Any, Any, Any, dict]:
-        held = softmax(SHARPNESS * np.clip(np.asarray(actions, np.float64), -1.0, 1.0))
+        held = weights_of(actions)
         turnover = np.abs(held - self.weights)[:, 1:].sum(1)
         cost = self.cost * turnover
         row, today = np.arange(self.num_envs), self.window - 1 + self.clock

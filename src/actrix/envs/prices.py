@@ -73,7 +73,7 @@ def read(path: str | Path) -> Table:
         raise ActrixError(f"there is no table of prices {path}", "prices= names a CSV or npz file", misuse=True)
     try:
         columns, assets, dates = from_npz(path) if path.suffix == ".npz" else from_csv(path)
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile, csv.Error) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, csv.Error) as error:
         raise ActrixError(f"{path} cannot be read: {error}", "prices= names a CSV or npz file", misuse=True) from error
     features = ("close", *(name for name in FEATURES if name in columns))
     values = np.stack([columns[name] for name in features], -1)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actrix.envs.many import make_worlds
-from actrix.envs.portfolio import SHARPNESS, Portfolios
+from actrix.envs.portfolio import SHARPNESS, Portfolios, weights_of
 from actrix.envs.worlds import VectorWorlds
 from actrix.errors import ActrixError
 from actrix.rng import seed_of
@@ -97,12 +97,6 @@ def backtest(env: str, rule: Rule, episodes: int = 100, seed: int = 0) -> Backte
         obs = worlds.obs_map.rows(tree)
     worlds.close()
     return Backtest(np.array(returns), np.array(turnover))
-
-
-def weights_of(action: Any) -> Array:
-    """The weights [..., 1 + N] that an action asks for."""
-    e = np.exp(SHARPNESS * np.clip(np.asarray(action, np.float64), -1.0, 1.0))
-    return np.asarray(e / e.sum(-1, keepdims=True))
 
 
 def action_of(weights: Array) -> Array:

@@ -69,12 +69,7 @@ class Config:
     envs: int = 16  # environments stepped together
 
 
-@system(
-    "sharpe-portfolio",
-    family="finance",
-    paper="2412.18563",
-    acts=("box", "unbounded box", "discrete", "multidiscrete", "multibinary"),
-)
+@system("sharpe-portfolio", family="finance", paper="2412.18563", acts=("box", "discrete"))
 class SharpePortfolio(Learner):
     feed = RolloutFeed
     actor: Categorical | Gaussian

@@ -58,7 +58,7 @@ class Config:
     weights: tuple[float, ...] = (1.0,)  # multiplier of each expert; one number is for all
     temperature: float = 1.0  # of the experts, in standard deviations of an advantage
     weight_most: float = 20.0  # bound on the weight of a transition
-    stage_one: int = 2_000  # updates before the experts are frozen and the policy begins to learn
+    stage_one: int = 2_000  # updates until the experts are frozen and the policy begins to learn (--steps is more)
     hidden: tuple[int, ...] = (32, 32)  # units of each hidden layer of every network
     rate: float = 3e-4  # Adam learning rate of policies
     critic_rate: float = 1e-3  # Adam learning rate of the critics
