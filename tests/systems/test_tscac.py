@@ -9,6 +9,7 @@ import pytest
 import torch
 from test_contracts import build
 
+from actrix.claims.variants.sessions import RCPO, WORTH, Summed
 from actrix.data.batches import Transitions
 from actrix.errors import ActrixError
 from actrix.evaluate.off_policy import ncis
@@ -174,3 +175,34 @@ def test_updates_with_experts_are_captured_whole() -> None:
         two.update(batch, phase)
     for name, value in two.state().items():
         torch.testing.assert_close(one.state()[name], value, rtol=2e-4, atol=2e-5, msg=name)
+
+
+def test_a_summed_critic_is_of_the_sum() -> None:
+    learner = Summed(ITEMS, build("tscac", ITEMS, hidden=(8,)).config)
+    batch = logged()
+    with torch.no_grad():
+        after = learner.target_critic(batch.next_obs)
+    reward = batch.reward + WORTH * (batch.next_obs[:, 0] + batch.next_obs[:, 1])
+    torch.testing.assert_close(learner.targets(batch), reward + learner.config.discount * after * ~batch.terminated)
+
+
+def test_multipliers_rise_for_what_is_lost_and_stay_at_nothing_for_what_is_not() -> None:
+    config = build("tscac", ITEMS, hidden=(8,), experts="none").config
+    batch = logged()
+    with torch_stream(0, "initialise"):
+        rcpo = RCPO(ITEMS, config)
+    with torch_stream(0, "initialise"):
+        plain: Any = build("tscac", ITEMS, hidden=(8,), experts="none")
+    plain.actor.load_state_dict(rcpo.actor.state_dict())
+    plain.critic.load_state_dict(rcpo.critic.state_dict())
+    plain.target_critic.load_state_dict(rcpo.target_critic.state_dict())
+    losses = [learner.losses(batch, "policy").groups["actor"] for learner in (rcpo, plain)]
+    torch.testing.assert_close(*losses)  # with multipliers of 0 it knows no constraints
+    given = torch.tensor([[0.0], [-1.0], [1.0]]).expand(3, 64)
+    rcpo.advantages = lambda b: given  # type: ignore[method-assign]
+    for _ in range(3):
+        rcpo.update(batch, "policy")
+    assert rcpo.multipliers[0].item() > 0.01
+    assert rcpo.multipliers[1].item() == 0.0
+    rcpo.update(batch, "experts")
+    assert rcpo.multipliers[0].item() < 0.2, "only the policy's updates move them"
