@@ -34,7 +34,7 @@ ABLE = {
     name: [
         slug
         for slug, entry in registry.catalogue().items()
-        if entry.family in ("control", "multi-agent") and kind in entry.acts
+        if entry.family in ("control", "finance", "multi-agent") and kind in entry.acts
     ]
     for name, kind in KIND_OF.items()
 }

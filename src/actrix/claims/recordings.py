@@ -15,6 +15,7 @@ rooms            400 episodes of 100 steps in the rooms of PointRooms-v0: whence
                  unsteadily, at 0.3 to 1 of the speed that is possible, none for more than 40 steps; a third of the
                  time nowhere in particular
 peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
+sessions         2,000 sessions of Sessions-v0 as a noisy ranker fills them (32,000 videos); sessions-fresh: others
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ ENVS = {
     "routes-slow": "actrix.envs.plane:PointUnevenToll-v0",
     "routes-toll": "actrix.envs.plane:PointUnevenToll-v0",
     "routes": "actrix.envs.plane:PointUneven-v0",
+    "sessions": "actrix.envs.sessions:Sessions-v0",
 }
 
 
@@ -70,9 +72,11 @@ class Recorded:
         return float(np.mean([sum(e.reward) for e in episodes(self.data)]))
 
 
-def on(data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> OnData:
+def on(
+    data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None, variant: str = ""
+) -> OnData:
     """`trained` on recorded data."""
-    return OnData(data, trained(system, *settings, measure=measure))
+    return OnData(data, trained(system, *settings, measure=measure, variant=variant))
 
 
 @cache
@@ -117,6 +121,8 @@ def episodes(name: str) -> list[Episode]:
         return played(ENVS["peak"], near_peak, 1_000, 0)
     if name == "rooms":
         return wandered(400, 100)
+    if name in ("sessions", "sessions-fresh"):
+        return shown(2_000, SEED + (name == "sessions-fresh"))
     if name == "routes-slow":
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
@@ -200,6 +206,39 @@ def wandered(worlds: int, steps: int) -> list[Episode]:
     return [
         Episode([{k: v[i] for k, v in o.items()} for o in seen], [a[i] for a in done], [0.0] * steps, False, True)
         for i in range(worlds)
+    ]
+
+
+def shown(sessions: int, seed: int) -> list[Episode]:
+    """So many sessions side by side, filled by the noisy ranker; what is seen as rows."""
+    import numpy as np
+
+    from actrix.data.formats import Episode
+    from actrix.envs.sessions import LIMIT, SessionRows, noisy_ranker
+    from actrix.envs.spaces import ObsMap
+
+    side, rng = SessionRows(sessions), np.random.default_rng(seed)
+    rows = ObsMap(side.single_observation_space).rows
+    seen, chosen, paid = [rows(side.reset(seed=1_000_000 * seed)[0])], [], []
+    length, left = np.zeros(sessions, np.int64), np.zeros(sessions, bool)
+    playing = np.ones(sessions, bool)
+    for _ in range(LIMIT):
+        chosen.append(noisy_ranker(side, rng))
+        obs, reward, leaves, cut, _ = side.step(chosen[-1])
+        seen.append(rows(obs))
+        paid.append(reward)
+        length += playing
+        left |= playing & leaves
+        playing &= ~(leaves | cut)
+    return [
+        Episode(
+            [obs[i] for obs in seen[: n + 1]],
+            [action[i] for action in chosen[:n]],
+            [float(reward[i]) for reward in paid[:n]],
+            bool(left[i]),
+            not left[i],
+        )
+        for i, n in enumerate(length.tolist())
     ]
 
 
