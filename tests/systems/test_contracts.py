@@ -38,7 +38,7 @@ SPACES = [pytest.param(e.slug, kind, id=f"{e.slug}-{kind}") for e in CONTROL for
 LEARNERS = {e.slug: registry.load(e.slug).learner for e in CONTROL}
 CASES = [c for c in SPACES if LEARNERS[str(c.values[0])].losses is not Learner.losses]  # they learn by gradients
 REPLAYED = [c for c in CASES if hasattr(LEARNERS[str(c.values[0])], "target")]
-ACTING = [c for c in SPACES if LEARNERS[str(c.values[0])].feed is not DatasetFeed]
+ACTING = [c for c in SPACES if not issubclass(LEARNERS[str(c.values[0])].feed, DatasetFeed)]
 EXACT = ("ddpg", "dqn", "sac-discrete")  # nothing is drawn in their losses
 ROLLED = [c for c in CASES if issubclass(LEARNERS[str(c.values[0])].feed, RolloutFeed)]
 
@@ -345,7 +345,7 @@ def run(slug: str, env: str) -> Learner:
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     config = entry.config(**{k: v for k, v in small.items() if k in known})
-    data = recorded(env) if entry.learner.feed is DatasetFeed else ()
+    data = recorded(env) if issubclass(entry.learner.feed, DatasetFeed) else ()
     options = RunOptions(env=env, data=data, steps=90, eval_episodes=3, compile="no", threads=1)
     trainer = Trainer.start(slug, options, config)
     reports = list(trainer)
@@ -388,7 +388,7 @@ def test_an_unsupported_space_names_the_systems_that_can(entry: registry.Entry) 
         if kind in entry.acts:
             continue
         able = [e.slug for e in CONTROL if kind in e.acts]
-        data = recorded(name(kind)) if LEARNERS[entry.slug].feed is DatasetFeed else ()
+        data = recorded(name(kind)) if issubclass(LEARNERS[entry.slug].feed, DatasetFeed) else ()
         with pytest.raises(ActrixError, match=f"{entry.slug} cannot act in") as caught:
             Trainer.start(entry.slug, RunOptions(env=name(kind), data=data, steps=10))
         assert caught.value.misuse

@@ -14,6 +14,7 @@ routes-slow      400 episodes of PointUnevenToll-v0, half by either way, at half
 rooms            400 episodes of 100 steps in the rooms of PointRooms-v0: whence one cell after the other is gone to,
                  unsteadily, at 0.3 to 1 of the speed that is possible, none for more than 40 steps; a third of the
                  time nowhere in particular
+pendulum-weak, pendulum-steady  one episode by the hand of the supervisor of `claims.supervised`
 peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
 """
 
@@ -70,9 +71,11 @@ class Recorded:
         return float(np.mean([sum(e.reward) for e in episodes(self.data)]))
 
 
-def on(data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> OnData:
+def on(
+    data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None, variant: str = ""
+) -> OnData:
     """`trained` on recorded data."""
-    return OnData(data, trained(system, *settings, measure=measure))
+    return OnData(data, trained(system, *settings, measure=measure, variant=variant))
 
 
 @cache
@@ -135,6 +138,10 @@ def episodes(name: str) -> list[Episode]:
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
         return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name in ("pendulum-weak", "pendulum-steady"):
+        from actrix.claims.supervised import TREMOR, hand
+
+        return played("Pendulum-v1", partial(hand, TREMOR[name.split("-")[1].title()]), 1, 0)
     if name.endswith("-in-100"):
         good = int(name.split("-")[1])
         return (played("Pendulum-v1", swing, good, 0) if good else []) + played(

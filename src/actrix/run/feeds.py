@@ -187,7 +187,7 @@ class ReplayFeed(WorldFeed):
             else:
                 seen = torch.from_numpy(self.obs)
                 decided, self.memory = learner.explore(seen, self.tensor_mask(), self.memory)
-                action = decided.action.cpu().numpy()
+                action = self.chosen(decided.action.cpu()).numpy()
         out = self.worlds.step(action)
         columns = {
             "obs": self.obs, "action": action, "reward": out.reward, "next_obs": out.next_obs,
@@ -215,6 +215,10 @@ class ReplayFeed(WorldFeed):
             with torch_stream(self.seed, "replay", progress.updates):
                 batch = self.sample(config.batch)
             yield self.drawn(batch), None
+
+    def chosen(self, action: Tensor) -> Tensor:
+        """What is done [N, A] where the policy decided on `action` [N, A]."""
+        return action
 
     def stored(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What goes into the replay of a step's columns."""

@@ -64,12 +64,16 @@ class DatasetFeed(Feed):
         self.online: Continued | None = None
         if setting.total_steps > setting.offline_steps:
             share = setting.mix[-1] / sum(setting.mix) if len(setting.mix) > len(setting.data) else REPLAY_SHARE
-            self.online = Continued(setting, self.data, share)
+            self.online = self.continued(setting, share)
             self.online.progress = self.progress
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
         return steps, config.batch
+
+    def continued(self, setting: Setting, share: float) -> Continued:
+        """The part in the environment; `share` of its batches is to come from the replay."""
+        return Continued(setting, self.data, share)
 
     @property
     def begun(self) -> bool:

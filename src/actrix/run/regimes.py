@@ -84,14 +84,14 @@ def check_sources(entry: registry.System, options: RunOptions, config: Any) -> N
     """ActrixError where a system cannot learn from what the options offer."""
     feed = entry.learner.feed  # type: ignore[attr-defined]
     if not options.data:
-        if feed is DatasetFeed:
+        if issubclass(feed, DatasetFeed):
             raise ActrixError(
                 f"{entry.slug} learns from recorded experience",
                 "give --data DIR; `actrix collect RUN` makes such data out of a policy",
                 misuse=True,
             )
         return
-    if feed not in (DatasetFeed, ReplayFeed):
+    if feed is not ReplayFeed and not issubclass(feed, DatasetFeed):
         raise ActrixError(
             f"{entry.slug} learns from its own rollouts, not from recorded data",
             "use a system of the family offline, or one with a replay, such as sac",
@@ -192,7 +192,8 @@ class ControlRegime:
             return cls(spec, config).to(self.options.device)
 
     def feed_of(self, learner: Learner) -> type[Feed]:
-        return DatasetFeed if self.options.data else learner.feed
+        own = learner.feed
+        return DatasetFeed if self.options.data and not issubclass(own, DatasetFeed) else own
 
     def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
         o = options
