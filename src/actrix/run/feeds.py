@@ -58,6 +58,7 @@ class Feed:
     """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
     remark = ""  # what a person must know before it begins
+    wants_data: ClassVar[str] = "no"  # recorded data: no, must, or may: then `DatasetFeed` takes its place
 
     def __init__(self, setting: Setting) -> None:
         self.seed, self.progress = setting.seed, Progress()
@@ -129,6 +130,8 @@ class ReplayFeed(WorldFeed):
     of each batch is to come from the newest rows alone, newest_share and newest (rows).
     """
 
+    wants_data = "may"
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.config = setting.learner.config
@@ -178,8 +181,9 @@ class ReplayFeed(WorldFeed):
         rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})
         learner.observe(rows, torch.from_numpy(valid))
 
-    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
-        config, progress = self.config, self.progress
+    def gather(self, learner: Learner) -> None:
+        """One step of every environment, into the replay."""
+        progress = self.progress
         warming = progress.steps < self.warmup
         with torch_stream(self.seed, "act", progress.steps):
             if warming:
@@ -207,6 +211,10 @@ class ReplayFeed(WorldFeed):
         if self.returns is not None:
             self.returns.follow(self.replay, out)
         self.advance(learner, out)
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        config, progress = self.config, self.progress
+        self.gather(learner)
         if progress.steps < self.warmup or not len(self.replay):
             return
         self.due += config.updates_per_step * self.worlds.n
@@ -285,6 +293,8 @@ class CurriculumFeed(ReplayFeed):
     The config gives, besides what `ReplayFeed` reads: stage_every (environment steps of a stage; 0 stays at stage 0)
     and relabel.
     """
+
+    wants_data = "no"
 
     @property
     def stage(self) -> int:

@@ -32,6 +32,8 @@ class DatasetFeed(Feed):
     the replay. The config gives: batch; and for the second part what `ReplayFeed` wants.
     """
 
+    wants_data = "must"
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         learner = setting.learner
