@@ -64,9 +64,9 @@ claim = Claim(
     checks=(
         Check(
             "weak",
-            question="Watched by somebody who sees well and whose hand is worth 0.4 of the way from random steps to the "
-            "best, does it become 1.5 times as good as HG-DAgger, and better than the hand? Is it the label, and that "
-            "takeovers have to do with what is done?",
+            question="Watched by somebody who sees well and whose hand is worth 0.4 of the way from random steps to "
+            "the best, does it become 1.5 times as good as HG-DAgger, and better than the hand? Is it the label, and "
+            "that takeovers have to do with what is done?",
             metric=f"share of the way from the return of random steps to that of the best, after {STEPS:,} steps",
             seeds=4,
             arms=(
