@@ -47,7 +47,7 @@ def build(slug: str, spec: Spec, seed: int = 0, **settings: Any) -> Learner:
     known = {f.name for f in dataclasses.fields(entry.config)}
     small: dict[str, Any] = {"hidden": (16, 16), "actor_width": 16, "critic_width": 16, "critic_hidden": (16, 16)}
     small |= {"cells": 8, "critic_steps": 4, "climbers": 3, "climb_steps": 2, "proposals": 4, "ascent": 2, "backup": 3}
-    small |= {"discriminator_steps": 2, "discriminator_hidden": (16, 16)}
+    small |= {"discriminator_steps": 2, "discriminator_hidden": (16, 16), "model_hidden": (16,)}
     chosen = {k: v for k, v in {**small, **settings}.items() if k in known}
     with torch_stream(seed, "initialise"):
         return entry.learner(spec, entry.config(**chosen))
@@ -78,8 +78,10 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
             context = achieved = None
             if learner.wants_context:
                 context, achieved = torch.rand(2, *shape, learner.wants_context)
+            previous = actions(spec, *shape) if learner.wants_previous else None
+            flags = (terminated, truncated)
             return Transitions(
-                obs, action, reward, next_obs, terminated, truncated, mask, next_mask, returns, context, achieved
+                obs, action, reward, next_obs, *flags, mask, next_mask, returns, context, achieved, previous
             )
         with torch.no_grad():
             condition = learner.actor.condition(obs)
@@ -240,7 +242,7 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
     torch.testing.assert_close(here[TERMINATED], batch.reward[TERMINATED], rtol=1e-6, atol=1e-6)
     # closed form: a critic that says HUGE of everything, an entropy that counts for nothing
     huge = make_constant(learner, HUGE)
-    discount = learner.config.discount**learner.chunk
+    discount = learner.config.discount ** min(learner.chunk, learner.span)
     expected = (batch.reward + discount * huge * ~TERMINATED).clamp(-huge, huge)
     torch.testing.assert_close(mean_of(learner.target(batch)), expected, rtol=1e-6, atol=0 if huge == HUGE else 1e-5)
 

@@ -146,6 +146,9 @@ class ReplayFeed(WorldFeed):
         # two checkpoints are kept: neither may be overwritten by what follows it
         self._slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self._replay: Replay | None = None
+        self.previous: np.ndarray | None = None  # the actions before these [N, A]
+        if setting.learner.wants_previous:
+            self.previous = np.zeros((self.worlds.n, self.worlds.spec.action_size), np.float32)
         self.due = 0.0
 
     @classmethod
@@ -161,13 +164,16 @@ class ReplayFeed(WorldFeed):
     def _empty(self, masks: bool) -> Replay:
         returns = self.returns is not None
         return Replay(
-            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk
+            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk,
+            previous=self.previous is not None,
         )  # fmt: skip
 
     def reset(self) -> None:
         super().reset()
         if self.returns is not None:
             self.returns.forget()
+        if self.previous is not None:
+            self.previous = np.zeros_like(self.previous)
         if self.windows is not None:
             self.windows.forget()
 
@@ -199,6 +205,9 @@ class ReplayFeed(WorldFeed):
         }  # fmt: skip
         if self.mask is not None and out.next_mask is not None:
             columns |= {"mask": self.mask, "next_mask": out.next_mask}
+        if self.previous is not None:
+            columns["previous"] = self.previous
+            self.previous = np.where((out.terminated | out.truncated | ~out.valid)[:, None], np.float32(0), action)
         if self.returns is not None:
             columns["returns"] = np.full_like(out.reward, -np.inf)
         self.observe(learner, columns, out.valid)

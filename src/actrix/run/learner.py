@@ -52,6 +52,7 @@ class Learner(nn.Module):
     ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     weigh = "evenly"  # how episodes of data are drawn, where `RunOptions.weigh` does not say (`data.weighting`)
+    wants_previous = False  # whether `Transitions.previous` is to be filled
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser

@@ -47,6 +47,8 @@ class DatasetFeed(Feed):
         for data in setting.data:
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
+            if learner.wants_previous:
+                data.add_previous()
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
         if learner.span > 1 and learner.wants_returns:
             raise ActrixError(f"{type(learner).__name__} wants returns of chunks, which are not worked out")
