@@ -14,6 +14,8 @@ routes-slow      400 episodes of PointUnevenToll-v0, half by either way, at half
 rooms            400 episodes of 100 steps in the rooms of PointRooms-v0: whence one cell after the other is gone to,
                  unsteadily, at 0.3 to 1 of the speed that is possible, none for more than 40 steps; a third of the
                  time nowhere in particular
+homing-best      5 episodes of Homing-v0 that go straight home
+homing-weak, homing-steady  10 episodes of Homing-v0 by the hand of the supervisor of `claims.supervised`
 peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
 sessions         2,000 sessions of Sessions-v0 as a noisy ranker fills them (32,000 videos); sessions-fresh: others
 """
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 SEED = 20_000
 ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
+    "homing": "actrix.claims.worlds:Homing-v0",
     "pendulum": "Pendulum-v1",
     "peak": "actrix.claims.worlds:Peak-v0",
     "rooms": "actrix.envs.plane:PointRooms-v0",
@@ -141,6 +144,12 @@ def episodes(name: str) -> list[Episode]:
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
         return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name == "homing-best":
+        return played(ENVS["homing"], straight, 5, 0)
+    if name in ("homing-weak", "homing-steady"):
+        from actrix.claims.supervised import player
+
+        return played(ENVS["homing"], partial(player, name.split("-")[1].title()), 10, 0)
     if name.endswith("-in-100"):
         good = int(name.split("-")[1])
         return (played("Pendulum-v1", swing, good, 0) if good else []) + played(
@@ -278,6 +287,13 @@ def swing(rng: np.random.Generator, noise: float = 0.1) -> Callable[[Any], Any]:
         return np.clip([torque + noise * rng.standard_normal()], -2.0, 2.0).astype(np.float32)
 
     return act
+
+
+def straight(rng: np.random.Generator) -> Callable[[Any], Any]:
+    """Goes home, where `claims.worlds.Homing` has it, as fast as can be."""
+    import numpy as np
+
+    return lambda obs: np.clip((0.6 - obs) / 0.1, -1.0, 1.0).astype(np.float32)
 
 
 def near_peak(rng: np.random.Generator) -> Callable[[Any], Any]:

@@ -59,6 +59,7 @@ class Transitions(Batch):
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
     context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
     achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
+    previous: Tensor | None = None  # [B, A] the action before, 0 at an episode's beginning, for learners that ask
     valid: Tensor | None = None  # [B] bool: False where the data do not say what followed (`data.chunks`); None: all
 
 
