@@ -12,6 +12,7 @@ from actrix.claims.variants import contests
 from actrix.claims.variants.answers import Raft
 from actrix.claims.variants.archives import Record
 from actrix.claims.variants.samples import Again, Anywhere
+from actrix.claims.variants.sequences import Still
 from actrix.claims.variants.steps import Shuffled, Whole
 from actrix.claims.variants.teams import OwnValue
 from actrix.claims.variants.tokens import Scattered
@@ -19,6 +20,9 @@ from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
 from actrix.run.prefixes import State
 from actrix.run.trainer import RunOptions, Trainer
+from actrix.spec import vector_spec
+from actrix.systems.control import sequence_rl
+from actrix.systems.control.sequence_rl import SRL
 from actrix.systems.language import d3s, direct_advantage_po, rloo
 from actrix.systems.preference import rto, spo
 
@@ -181,3 +185,31 @@ def test_shuffled_advantages_and_win_rates_are_those_of_others() -> None:
         made.close()
     assert rates[0].sort().values.tolist() == rates[1].sort().values.tolist()
     assert rates[0].tolist() != rates[1].tolist()
+
+
+def test_a_still_model_is_judged_where_it_was_looked_from() -> None:
+    learner = Still(vector_spec(3, 2), sequence_rl.Config(length=3, hidden=(8, 8), model_hidden=(8,)))
+    obs, action = torch.randn(5, 3), torch.rand(5, 3, 2)
+    assert torch.equal(learner.recalled(obs, action), torch.stack((obs, obs, obs), 1))
+    assert not torch.allclose(SRL.recalled(learner, obs, action)[:, 1], obs)
+
+
+def test_eight_steps_at_a_time_are_eight_of_the_same_action() -> None:
+    slow, plain = make_worlds("actrix.claims.worlds:EightfoldPendulum-v1", 1), make_worlds("Pendulum-v1", 1)
+    slow.reset([3])
+    plain.reset([3])
+    steps = 0
+    while True:
+        action = np.full((1, 1), np.cos(steps), np.float32)
+        out, total = slow.step(action), 0.0
+        for _ in range(8):
+            one = plain.step(action)
+            total += float(one.reward[0])
+        steps += 1
+        np.testing.assert_allclose(out.reward[0], total, rtol=1e-5)
+        np.testing.assert_allclose(out.next_obs, one.next_obs)
+        assert not out.terminated[0]
+        assert out.truncated[0] == one.truncated[0]
+        if out.truncated[0]:
+            break
+    assert steps == 25
