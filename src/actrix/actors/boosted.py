@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from actrix.actors.base import Action, Actor
 from actrix.data.spans import mixed
 
+A = TypeVar("A", bound=Actor)
 
-class Boosted(Actor):
+
+class Boosted(Actor, Generic[A]):
     """What `base` was at every call of `keep`, mixed: each episode is played by one of them, in its mode, the newest
     with chance `rate`, and with (1 - rate) one of those before, likewise (`data.spans.mixed`).
 
     It learns, explores and `act`s as `base`. The past is buffers, which grow.
     """
 
-    def __init__(self, base: Actor, rate: float) -> None:
+    base: A
+
+    def __init__(self, base: A, rate: float) -> None:
         nn.Module.__init__(self)  # it sees through its base's encoder, and has none of its own
         self.base, self.rate = base, rate
         # a list hides it from Module: its weights are copies of what is kept
@@ -37,7 +41,7 @@ class Boosted(Actor):
             setattr(self, f"past_{i}", torch.cat((self.get_buffer(f"past_{i}"), p.detach()[None])))
 
     @torch.no_grad()
-    def was(self, number: int) -> Actor:
+    def was(self, number: int) -> A:
         """The base as it was at the call `number` of `keep`, until the next call of this."""
         player = self._player[0].to(next(self.base.parameters()).device)
         for i, p in enumerate(player.parameters()):

@@ -81,7 +81,18 @@ claim = Claim(
     statement="From few demonstrations AILBoost comes nearer to the expert than DAC, in the same number of steps of "
     "the environment, and than behaviour cloning.",
     source="2404.08513, section 5",
-    minutes=7,
+    minutes=8,
+    note="DAC is ahead on every seed of both tasks, and the mixture's weights make no difference that could be told "
+    "from chance. The likely reason is the size. Here there are 8 rounds on Pendulum and 14 on Homing, in the "
+    "paper hundreds: a third and a fifth of the steps are spent on showing what a policy does, the mixture that "
+    "is judged still holds the first ones, the discriminator moves once in a round and not with every update, and "
+    "what was done while learning is thrown away. The claim is about tasks in which DAC has trouble, and in these "
+    "two it has none. On Homing the expert is nearly linear, and cloning is as good as it. Fixed before the run: "
+    "the rules, which are the published direction with a margin of 5 %. Tried on seed 1000, with 1,000 steps "
+    "more: mixing 0.2 with rounds of 200 and 200 steps had 0.01 on Pendulum, the settings here 0.49, DAC 0.70 (at "
+    "its first settings); on Homing 0.23, 0.46 and 0.64. At the end of those runs all were at the expert's level "
+    "on Pendulum but the first. Three seeds; no task that terminates, no locomotion, no images, no distance "
+    "between distributions.",
     checks=(
         check("pendulum", "pendulum-few", "From one episode of a controller, is it ahead of DAC by a twentieth?"),
         check("homing", "homing-best", "From five ways home, is it ahead of DAC by a twentieth?"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from actrix.claims.claim import Arm, Check, Claim, Part, Training, trained
 
 INTERVALS = (1, 2, 4, 8)
@@ -33,14 +35,15 @@ def looking(run: Training, interval: int) -> float:
     from actrix.rng import seed_of, torch_stream
 
     learner = run.trainer.learner
+    actor: Any = learner.actor
     worlds = make_worlds("Pendulum-v1", EPISODES)
     obs, _ = worlds.reset([seed_of(run.trainer.options.seed, "looking", i) % 2**31 for i in range(EPISODES)])
     total, memory, action = np.zeros(EPISODES), None, np.empty(0)
-    if hasattr(learner.actor, "interval"):
-        learner.actor.interval = interval
+    if hasattr(actor, "interval"):
+        actor.interval = interval
     with torch_stream(run.trainer.options.seed, "looking"):
         for t in range(200):
-            if t % interval == 0 or hasattr(learner.actor, "interval"):
+            if t % interval == 0 or hasattr(actor, "interval"):
                 decided, memory = learner.exploit(torch.from_numpy(obs), None, memory)
                 action = decided.action.numpy()
             out = worlds.step(action)

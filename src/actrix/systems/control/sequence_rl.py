@@ -68,6 +68,7 @@ class SRL(Learner):
     feed = ReplayFeed
     wants_previous = True
     actor: SequenceGaussian
+    temperature: Temperature
 
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)

@@ -74,7 +74,8 @@ class Config:
 @system("ailboost", family="imitation", paper="2404.08513", acts=("box",))
 class AILBoost(Learner):
     feed = BoostedFeed
-    actor: Boosted
+    actor: Boosted[SquashedGaussian]
+    temperature: Temperature
 
     def __init__(self, spec: Spec, config: Config) -> None:
         super().__init__(spec, config)
