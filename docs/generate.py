@@ -19,6 +19,7 @@ from typing import Any
 
 from actrix import registry
 from actrix.claims import claim as claims
+from actrix.claims import record
 
 SOURCE = Path(registry.__file__).parent
 
@@ -164,23 +165,6 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def standing(slug: str) -> str:
-    """The verdict on a claim, and whether the code has moved on since."""
-    result = claims.result_of(slug)
-    if result is None:
-        return "not recorded"
-    return f"{result['verdict']}{' (stale)' if claims.is_stale(slug) else ''}"
-
-
-def rules_held(slug: str) -> str:
-    """How many of the rules that were fixed beforehand hold: nothing is said of a claim that was not run."""
-    result = claims.result_of(slug)
-    if result is None:
-        return ""
-    rules = [rule["holds"] for check in result["checks"] for rule in check["rules"]]
-    return f", {sum(rules)} of {len(rules)} rules hold"
-
-
 def paper_link(paper: str) -> str:
     """An arXiv number or a DOI as a link."""
     if paper.startswith("10."):
@@ -213,7 +197,7 @@ def systems_page(entries: Iterable[registry.Entry]) -> str:
             _, _, line = e.title.partition(": ")
             out.append(
                 f"| [{e.slug}](systems/{e.slug}.md) | {cell(line or e.title)} | {', '.join(e.acts)} "
-                f"| {paper_link(e.paper)} | {standing(e.slug)}{rules_held(e.slug)} |"
+                f"| {paper_link(e.paper)} | {record.standing(e.slug)} |"
             )
         out.append("")
     return "\n".join(out)
@@ -264,7 +248,7 @@ def claim_section(slug: str) -> list[str]:
             f"Nothing is recorded. {'`actrix claim ' + slug + '` runs it.' if written else 'No claim is written yet.'}"
         ]
     out = [
-        f"**{standing(slug)}** · {result['claim']} ({result['source']})",
+        f"**{record.standing(slug)}** · {result['claim']} ({result['source']})",
         "",
         *([text_as_markdown(result["note"]), ""] if result["note"] else []),
     ]

@@ -101,9 +101,14 @@ def _files(folder: Path | str) -> Iterator[tuple[str, int, int]]:
 
 
 def standing(slug: str, stale: bool | None = None) -> str:
-    """The recorded verdict as a person reads it: supported or not, "(stale)" where the code has moved on since.
+    """The recorded verdict as a person reads it: supported or not, how many of the rules that were fixed beforehand
+    hold, and "(stale)" where the code has moved on since.
 
     stale: whether it has, where that is known already.
     """
+    result = result_of(slug)
+    if result is None:
+        return "not recorded"
     stale = is_stale(slug) if stale is None else stale
-    return registry.find(slug).verdict + (" (stale)" if stale else "")
+    rules = [rule["holds"] for check in result["checks"] for rule in check["rules"]]
+    return f"{result['verdict']}, {sum(rules)} of {len(rules)} rules hold{' (stale)' * stale}"
