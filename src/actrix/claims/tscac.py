@@ -121,7 +121,25 @@ claim = Claim(
     statement="TSCAC has the best watch time of all, and the best or second best of most interactions; RCPO, with one "
     "critic or several, and a weighted sum lose the one or the other.",
     source="2302.01680, section 5; the check is the same in a simulated feed, where the truth is known",
-    minutes=6,
+    minutes=4,
+    note="With the experts no signal falls below the data's, all are a sixth or more above who imitates the data, "
+    "and watch time is above that of the policy without constraints in every seed: users who like what they "
+    "see stay longer, so that in this feed the constraints help the reward, and the margin of 3 percent was "
+    "not needed. (With a stronger pull, 0.4 in place of 0.75, the policy without constraints had 13.6 minutes"
+    " on seed 1000, and 0.64 of the data's shares.) What the multiplicity of experts does is seen against one"
+    " merged expert: that has 1.3 percent more watch time, the best of all, and 13 to 17 percent less of each"
+    " signal. RCPO is the nearest baseline: 1.2 percent less watch time, and 0.97 of the data's level in its "
+    "worst signal, below it in four of five seeds. The clone of the data, too, comes to 0.93 only (sessions "
+    "end a little earlier than the recorded ones, and the least of three is taken), and RCPO is above the "
+    "clone in every signal; it violates the constraint narrowly, and did not collapse. The weighted sum, with"
+    " 5 minutes for a reaction, has the most reactions and less watch time: another point of the trade, not a"
+    " worse one. The order by off-policy estimates is right but for one neighbouring pair, where the policies"
+    " differ much from each other; the behaviour's probabilities were known to it, and are not in a real "
+    "feed. Fixed before the run: the margins of the plan, the level of the data for the constraints, and that"
+    " the policy without experts must fall below it. Tuned on seed 1000: the weights of the experts (1, 0.33 "
+    "and 0.17 each; 0.25 was taken between the last two) and a rate of 1e-3; the sum of weights is the pull "
+    "towards the reward, and the same for all arms. Worth and step size of the baselines are first choices. "
+    "The feed is simulated, with 15 videos and made-up users, and says nothing of a real one.",
     checks=(
         Check(
             "watch_time",
