@@ -14,11 +14,11 @@ comes out needs no model, and looks as often as one likes.
     temperature  as in SAC, for the mean over j of log pi(a_j|.)
     Q' and M' follow by target_rate at every update; actor and temperature learn at every `delay`-th
 
-Acting, it looks at every `length`-th step, in training too; `learner.actor.interval` says otherwise (at most length).
-`act` on its own, `plan` and exported files decide as at an episode's beginning, where the action before is 0. Images
-are seen as rows of numbers. Source: Patel & Siegelmann 2024, Overcoming Slow Decision Frequencies in Continuous
-Control: Model-Based Sequence Reinforcement Learning for Model-Free Control (2410.08979), and its code. Its delay is not
-known; its variant with a learned encoder is left out.
+Acting, it looks at every `length`-th step; `learner.actor.interval` says otherwise (at most length). `act` on its own,
+`plan` and exported files decide as at an episode's beginning, where the action before is 0. Images are seen as rows of
+numbers. Source: Patel & Siegelmann 2024, Overcoming Slow Decision Frequencies in Continuous Control: Model-Based
+Sequence Reinforcement Learning for Model-Free Control (2410.08979), and its code, which has no training loop: that the
+actor looks as rarely in training, and the default delay, are ours. Its variant with a learned encoder is left out.
 """
 
 from __future__ import annotations
