@@ -72,8 +72,9 @@ claim = Claim(
     "by. Fixed before the run: the rules. Tried on seed 1000: Pendulum with an exactly known value and a "
     "trembling hand, where 6,000 steps took it from -1,240 to -730 by either kind of takeover; narrower ideas of "
     "calm (0.15, margin 0.05: the policy drifted away from home, where nobody had been), and a hand with a larger "
-    "bias. More updates per step, the authors' other labels (--blamed) and the level of 0.9 were not run. None of "
-    "the paper's tasks is here.",
+    "bias. After the record one run with four times the updates came to 0.60 on seed 1001, so 3,000 updates were "
+    "likely too few; it is not in the figures. The authors' other labels (--blamed) and the level of 0.9 were not "
+    "run. None of the paper's tasks is here.",
     checks=(
         Check(
             "weak",
