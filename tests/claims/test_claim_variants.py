@@ -16,14 +16,16 @@ from actrix.claims.variants.sequences import Still
 from actrix.claims.variants.steps import Shuffled, Whole
 from actrix.claims.variants.teams import OwnValue
 from actrix.claims.variants.tokens import Scattered
+from actrix.claims.variants.turns import Every
 from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
 from actrix.run.prefixes import State
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import vector_spec
+from actrix.systems.agent import poad
 from actrix.systems.control import sequence_rl
 from actrix.systems.control.sequence_rl import SRL
-from actrix.systems.language import d3s, direct_advantage_po, rloo
+from actrix.systems.language import d3s, direct_advantage_po, ppo_token, rloo
 from actrix.systems.preference import rto, spo
 
 
@@ -120,6 +122,22 @@ def test_kept_answers_are_standardised_again_among_themselves() -> None:
             (torch.cat((order[:k], order[8 - (4 - k) :])) for k in range(5)), key=lambda at: score[each][at].var()
         )
         assert set(rows[each].nonzero()[:, 0].tolist()) == set(wide.tolist())
+
+
+def test_the_discount_after_every_token_is_that_of_ppo_on_tokens() -> None:
+    options = RunOptions(task="house", steps=1, threads=1, compile="no")
+    settings = {"model": "micro", "prompts": 4, "discount": 0.7, "decay": 0.9}
+    trainer = Trainer.start("poad", options, poad.Config(**settings), None, Every)
+    plain = Trainer.start("ppo-token", options, ppo_token.Config(**settings, group=1))
+    steps, _ = trainer.feed.collect(trainer.learner)  # type: ignore[attr-defined]
+    mask = steps.action_mask
+    steps = Steps(**{**vars(steps), "reward": torch.where(mask, torch.randn(mask.shape), 0.0)})
+    plain.learner.load_state_dict(trainer.learner.state_dict())
+    found, expected = (each.learner.prepare(steps) for each in (trainer, plain))
+    torch.testing.assert_close(found.target, expected.target)
+    torch.testing.assert_close(found.advantage, expected.advantage)
+    trainer.close()
+    plain.close()
 
 
 def test_the_pool_is_the_fittest_whatever_their_cell() -> None:

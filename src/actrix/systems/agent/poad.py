@@ -49,7 +49,7 @@ class Config(Valued):
 class POAD(ValuedLearner):
     home: ClassVar[str] = "house"
 
-    def discounts(self, steps: Steps) -> Tensor:
+    def discounts(self, steps: Steps) -> float | Tensor:
         assert steps.segment is not None
         return credit.between(steps.segment, self.config.discount)
 
