@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -260,3 +261,31 @@ def test_highest_agrees_with_sorting() -> None:
     for count, expected in ((0, []), (1, [0]), (2, [0, 2]), (3, [0, 2, 3]), (9, [0, 1, 2, 3, 5])):
         for given in (count, torch.tensor(count)):
             assert credit.highest(value, mask, given).flatten().nonzero()[:, 0].tolist() == expected
+
+
+def test_the_widest_subset_agrees_with_trying_all_of_them() -> None:
+    source = torch.Generator().manual_seed(0)
+    for trial in range(60):
+        size = int(torch.randint(1, 9, (1,), generator=source))
+        value = torch.randn(2, size, generator=source)
+        value = value.round() if trial % 2 else value  # with ties
+        mask = torch.rand(2, size, generator=source) < 0.8
+        count = int(torch.randint(0, size + 1, (1,), generator=source))
+        found = credit.widest(value, mask, count)
+        for row in range(2):
+            held = mask[row].nonzero()[:, 0].tolist()
+            subsets = [list(s) for s in itertools.combinations(held, min(count, len(held)))]
+            best = max(float(value[row, s].var(unbiased=False)) if s else 0.0 for s in subsets)
+            chosen = found[row].nonzero()[:, 0].tolist()
+            assert chosen in subsets
+            assert abs((float(value[row, chosen].var(unbiased=False)) if chosen else 0.0) - best) < 1e-5
+
+
+def test_of_equally_wide_subsets_the_choice_is_always_the_same() -> None:
+    right, wrong = 1.0, -1.0
+    value = torch.tensor([right, wrong, right, wrong, right, wrong])
+    every = torch.ones(6, dtype=torch.bool)
+    assert credit.widest(value, every, 3).tolist() == [False, True, True, False, True, False]  # one wrong, two right
+    assert credit.widest(torch.full((4,), 0.3), every[:4], 2).tolist() == [False, False, True, True]
+    assert credit.widest(value, every, 0).sum() == 0
+    assert credit.widest(value, ~every, 3).sum() == 0

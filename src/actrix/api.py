@@ -13,13 +13,12 @@ from typing import Any
 from actrix import registry
 from actrix.data.formats import Episode
 from actrix.errors import ActrixError, unknown
-from actrix.run import regimes
 from actrix.run.folder import RunFolder, disk_errors
-from actrix.run.learner import Learner
-from actrix.run.options import RunOptions, has_device
+from actrix.run.loaded import load_learner
+from actrix.run.options import RunOptions
 from actrix.run.policy import LanguagePolicy, Policy
 from actrix.run.progress import Bar
-from actrix.run.trainer import Trainer, undescribe
+from actrix.run.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -129,25 +128,6 @@ def new_folder(system: str, name: str, seed: int) -> Path:
             path.mkdir(parents=True)
             return path
     raise AssertionError
-
-
-def load_learner(folder: Path | str) -> tuple[Learner, regimes.Regime, dict[str, Any]]:
-    """The learner of a run at its newest checkpoint, its regime, and its configuration."""
-    run = RunFolder(folder)
-    data = run.config()
-    _, tensors, _ = run.restore()
-    entry, options, config, _ = undescribe(data)
-    # to look at a policy, neither the machine that trained it nor its worker processes are needed
-    device = options.device if has_device(options.device) else "cpu"
-    options = dataclasses.replace(options, workers=0, vector="local", device=device)
-    regime = regimes.make(entry, options, config)
-    try:
-        learner = regime.learner(entry.learner, config, options.seed)
-        learner.restore(tensors)
-    except BaseException:
-        regime.close()
-        raise
-    return learner.eval(), regime, data
 
 
 def load(folder: Path | str) -> Policy | LanguagePolicy:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
-def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float) -> Tensor:
-    """One-step target r + discount * (1 - terminated) * V(next). All [B]; truncation still bootstraps."""
+def bootstrap(reward: Tensor, terminated: Tensor, next_value: Tensor, discount: float | Tensor) -> Tensor:
+    """One-step target r + discount * (1 - terminated) * V(next). All [B]; truncation still bootstraps. A discount may
+    be one number, or one of each step."""
     return reward + discount * torch.where(terminated, 0.0, next_value)
 
 
@@ -28,17 +30,19 @@ def gae(
     next_value: Tensor,
     terminated: Tensor,
     truncated: Tensor,
-    discount: float,
+    discount: float | Tensor,
     decay: float,
     action_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation. All inputs [B, T]; returns (advantage, value target), both [B, T].
+    """Generalised advantage estimation. All inputs [B, T]; returns (advantage, value target), both [B, T]. The discount
+    is one number, or [B, T]: of what follows a step (see `between`).
 
     delta_t = r_t + discount (1 - terminated_t) V(next_t) - V_t;  A_t = delta_t + discount * decay * A_{t+1}, where
     the recursion stops at an episode's end of either kind. Where `action_mask` is False (a step in which the
     actor decided nothing: an observation token, a reset row) the step has advantage 0 and the recursion passes
     over it: its reward is credited to the last decision before it. Source: Schulman et al. 2016, eq. 16.
     """
+    discount = torch.as_tensor(discount, dtype=reward.dtype, device=reward.device).expand_as(reward)
     if action_mask is None or bool(action_mask.all()):
         delta = bootstrap(reward, terminated, next_value, discount) - value
         keep = discount * decay * (~(terminated | truncated)).to(reward.dtype)
@@ -58,8 +62,8 @@ def gae(
         carried = torch.where(ended, torch.zeros_like(carried), carried)
         follows = torch.where(pending & ~ended, ahead, next_value[:, t])
         running = torch.where(ended, torch.zeros_like(running), running)
-        delta = reward[:, t] + carried + discount * torch.where(terminated[:, t], 0.0, follows) - value[:, t]
-        here = delta + discount * decay * running
+        delta = reward[:, t] + carried + discount[:, t] * torch.where(terminated[:, t], 0.0, follows) - value[:, t]
+        here = delta + discount[:, t] * decay * running
         advantage[:, t] = torch.where(acts[:, t], here, 0.0)
         # a masked step hands on what lies after it; an acting step becomes what lies after
         carried = torch.where(acts[:, t], 0.0, carried + reward[:, t])
@@ -67,6 +71,19 @@ def gae(
         ahead = torch.where(acts[:, t], value[:, t], torch.where(terminated[:, t], 0.0, follows))
         pending = ~acts[:, t]
     return advantage, torch.where(acts, advantage + value, value)
+
+
+def between(segment: Tensor, discount: float) -> Tensor:
+    """A discount that applies between segments and not inside of them: [B, T] -> [B, T], `discount` at the last step of
+    every segment, 1 at the others.
+
+    segment: of which segment a step is part; negative at steps that are part of none, whose discount is 1 (no step is
+    taken there). With it a series of steps is worth what it would be as one step, however many they are. Source:
+    POAD (2405.15821), the Bellman backup with action decomposition.
+    """
+    last = torch.ones_like(segment, dtype=torch.bool)
+    last[:, :-1] = segment[:, 1:] != segment[:, :-1]
+    return torch.where(last & (segment >= 0), discount, 1.0)
 
 
 def returns_to_go(reward: np.ndarray, terminated: np.ndarray, last: np.ndarray, discount: float) -> np.ndarray:
@@ -148,3 +165,28 @@ def highest(value: Tensor, mask: Tensor, count: Tensor | int) -> Tensor:
     place = flat.argsort(descending=True, stable=True)
     rank = torch.empty_like(place).scatter_(0, place, torch.arange(len(flat), device=flat.device))
     return (rank < count).view_as(mask) & mask
+
+
+def widest(value: Tensor, mask: Tensor, count: Tensor | int) -> Tensor:
+    """Which `count` values of each row, among those that the mask holds (all of them, where there are fewer), have the
+    largest variance: [..., N], [..., N] -> [..., N] bool.
+
+    These are some of the smallest values and some of the largest: every split is tried. Of equal values the earlier is
+    the smaller; of splits of equal variance the one with the most large values is taken.
+    """
+    held = mask.sum(-1, keepdim=True)
+    take = torch.as_tensor(count, device=held.device).to(held.dtype).minimum(held)
+    centred = torch.where(mask, value, torch.zeros_like(value)).double()
+    centred = torch.where(mask, centred - centred.sum(-1, keepdim=True) / held.clamp(min=1), 0.0)
+    order = torch.where(mask, centred, torch.inf).argsort(dim=-1, stable=True)  # what the mask does not hold is last
+    low = torch.arange(value.shape[-1] + 1, device=value.device).expand(*value.shape[:-1], -1)  # so many small ones
+    high = (take - low).clamp(min=0)
+    total, square = (
+        sums.gather(-1, low) + sums.gather(-1, held.expand_as(low)) - sums.gather(-1, held - high)
+        for sums in (F.pad(v.gather(-1, order).cumsum(-1), (1, 0)) for v in (centred, centred.square()))
+    )
+    spread = torch.where(low <= take, square - total.square() / take.clamp(min=1), -torch.inf)
+    best = spread.amax(-1, keepdim=True)
+    small = (spread >= best - 1e-9 * (1 + best)).int().argmax(-1, keepdim=True)  # the first of equals
+    rank = torch.empty_like(order).scatter_(-1, order, low[..., :-1].contiguous())
+    return mask & ((rank < small) | (rank >= held - (take - small)))

@@ -83,6 +83,12 @@ class Spec:
         return len({p.agent for p in self.obs if p.agent is not None})
 
     @property
+    def signals(self) -> Part | None:
+        """The part that holds what else came of the last action besides the reward: the key `signals` of a Dict
+        observation, one number for each signal. None where there is no such part."""
+        return next((p for p in self.obs if p.name == "obs.signals"), None)
+
+    @property
     def visible(self) -> tuple[Part, ...]:
         """The parts that a network looks at."""
         return tuple(p for p in self.obs if not p.privileged) if self.view is None else self.view

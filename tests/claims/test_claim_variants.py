@@ -11,6 +11,8 @@ from actrix import credit
 from actrix.claims.variants import contests
 from actrix.claims.variants.answers import Raft
 from actrix.claims.variants.archives import Record
+from actrix.claims.variants.samples import Again, Anywhere
+from actrix.claims.variants.sequences import Still
 from actrix.claims.variants.steps import Shuffled, Whole
 from actrix.claims.variants.teams import OwnValue
 from actrix.claims.variants.tokens import Scattered
@@ -18,7 +20,10 @@ from actrix.data.batches import Steps
 from actrix.envs.many import make_worlds
 from actrix.run.prefixes import State
 from actrix.run.trainer import RunOptions, Trainer
-from actrix.systems.language import direct_advantage_po, rloo
+from actrix.spec import vector_spec
+from actrix.systems.control import sequence_rl
+from actrix.systems.control.sequence_rl import SRL
+from actrix.systems.language import d3s, direct_advantage_po, rloo
 from actrix.systems.preference import rto, spo
 
 
@@ -64,6 +69,57 @@ def test_raft_keeps_the_first_best_of_each_group() -> None:
     learner: Any = trainer.learner
     assert learner.prepare(steps).advantage[:, 0].tolist() == [0, 1, 0, 1, 0, 1, 0, 0]
     trainer.close()
+
+
+def chosen(variant: Any, **settings: Any) -> tuple[Any, Steps]:
+    """A variant of D3S, and random answers in two groups of eight."""
+    config = d3s.Config(model="micro", prompts=2, group=8, **settings)
+    trainer = Trainer.start(
+        "d3s", RunOptions(task="countdown", steps=1, threads=1, compile="no"), config, None, variant
+    )
+    steps, _ = trainer.feed.collect(trainer.learner)  # type: ignore[attr-defined]
+    reward = torch.zeros_like(steps.reward)
+    assert steps.length is not None
+    reward[torch.arange(16), steps.length - 1] = torch.rand(16, generator=torch.Generator().manual_seed(0))
+    trainer.close()
+    return trainer.learner, Steps(**{**vars(steps), "reward": reward})
+
+
+def test_chance_takes_as_many_answers_and_tokens_as_d3s_from_anywhere() -> None:
+    shares = {"samples_first": 0.5, "across": 0.5, "tokens_first": 0.5}
+    plain, steps = chosen(None, **shares)
+    worth, judged = plain.worth(steps), torch.ones(16, dtype=torch.bool)
+    assert int(plain.kept_answers(worth, judged).sum()) == 4
+    mine = plain.prepare(steps)
+    learner, _ = chosen(Anywhere, **shares)
+    found = []
+    for i in range(12):
+        torch.manual_seed(i)
+        rows = learner.kept_answers(worth, judged)
+        mask = steps.action_mask & rows[:, None]
+        tokens = learner.kept_tokens(mine, mask)
+        assert int(rows.sum()) == 4
+        assert int(tokens.sum()) == -(-int(mask.sum()) // 2)
+        assert not (tokens & ~mask).any()
+        found.append(rows)
+    assert torch.stack(found).any(0).sum() > 12
+
+
+def test_kept_answers_are_standardised_again_among_themselves() -> None:
+    learner, steps = chosen(Again, samples_first=0.5, samples_last=0.5, across=1.0)
+    done = learner.prepare(steps)
+    rows, score = done.action_mask.any(1), steps.reward.sum(1)
+    assert rows.view(2, 8).sum(1).tolist() == [4, 4]
+    assert torch.equal(done.action_mask, steps.action_mask & rows[:, None])
+    for each in (slice(0, 8), slice(8, 16)):
+        kept = score[each][rows[each]]
+        expected = (kept - kept.mean()) / (kept.std() + 1e-6)
+        torch.testing.assert_close(done.advantage[each][rows[each]][:, 0], expected)
+        order = score[each].argsort()
+        wide = max(
+            (torch.cat((order[:k], order[8 - (4 - k) :])) for k in range(5)), key=lambda at: score[each][at].var()
+        )
+        assert set(rows[each].nonzero()[:, 0].tolist()) == set(wide.tolist())
 
 
 def test_the_pool_is_the_fittest_whatever_their_cell() -> None:
@@ -129,3 +185,31 @@ def test_shuffled_advantages_and_win_rates_are_those_of_others() -> None:
         made.close()
     assert rates[0].sort().values.tolist() == rates[1].sort().values.tolist()
     assert rates[0].tolist() != rates[1].tolist()
+
+
+def test_a_still_model_is_judged_where_it_was_looked_from() -> None:
+    learner = Still(vector_spec(3, 2), sequence_rl.Config(length=3, hidden=(8, 8), model_hidden=(8,)))
+    obs, action = torch.randn(5, 3), torch.rand(5, 3, 2)
+    assert torch.equal(learner.recalled(obs, action), torch.stack((obs, obs, obs), 1))
+    assert not torch.allclose(SRL.recalled(learner, obs, action)[:, 1], obs)
+
+
+def test_eight_steps_at_a_time_are_eight_of_the_same_action() -> None:
+    slow, plain = make_worlds("actrix.claims.worlds:EightfoldPendulum-v1", 1), make_worlds("Pendulum-v1", 1)
+    slow.reset([3])
+    plain.reset([3])
+    steps = 0
+    while True:
+        action = np.full((1, 1), np.cos(steps), np.float32)
+        out, total = slow.step(action), 0.0
+        for _ in range(8):
+            one = plain.step(action)
+            total += float(one.reward[0])
+        steps += 1
+        np.testing.assert_allclose(out.reward[0], total, rtol=1e-5)
+        np.testing.assert_allclose(out.next_obs, one.next_obs)
+        assert not out.terminated[0]
+        assert out.truncated[0] == one.truncated[0]
+        if out.truncated[0]:
+            break
+    assert steps == 25

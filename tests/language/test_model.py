@@ -63,17 +63,17 @@ def test_log_prob_is_the_log_softmax_of_the_logits_at_the_token(kind: str) -> No
     x = torch.randint(VOCAB, (3, 9), generator=torch.Generator().manual_seed(0))
     for temperature in (1.0, 0.7):
         logp = model.log_prob(x, torch.tensor(lengths), temperature).detach()
-        scores = model.score(x, torch.tensor(lengths), temperature)
+        spread = model.score(x, torch.tensor(lengths), temperature).entropy_BL.detach()
         for row, length in enumerate(lengths):
             every = (model.logits(x[row : row + 1, :length])[0].detach() / temperature).double().log_softmax(-1)
             for place in range(9):
                 if not 1 <= place < length:
-                    assert float(logp[row, place]) == float(scores.entropy_BL[row, place]) == 0
+                    assert float(logp[row, place]) == float(spread[row, place]) == 0
                     continue
                 expected = float(every[place - 1, x[row, place]])
                 assert float(logp[row, place]) == pytest.approx(expected, abs=1e-5)
                 entropy = -float((every[place - 1].exp() * every[place - 1]).sum())
-                assert float(scores.entropy_BL[row, place]) == pytest.approx(entropy, abs=1e-5)
+                assert float(spread[row, place]) == pytest.approx(entropy, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -169,7 +169,7 @@ def test_lessons_are_the_conversations_and_only_the_asker_is_imitated() -> None:
     traces = Dialogue().lessons(task, 40, 5, 0.5)
     steps, _ = rows(traces, "actor", PAD)
     for i, (prompt, utterances) in enumerate(task.conversations(40, 5, 0.5)):
-        assert traces[i].said(task.tokenizer, traces[i].leaves()[0]) == task.transcript(prompt.meta["word"], utterances)
+        assert traces[i].said(task.tokenizer, traces[i].leaves()[0]) == task.transcript(prompt, utterances)
         mine = steps.obs[i][steps.action_mask[i]].tolist()
         assert task.tokenizer.decode(mine) == " ".join(utterances)
     pairs = make_task("countdown").demonstrations(20, 1, 0.5)
@@ -196,7 +196,7 @@ def test_twentyq_words_differ_and_the_optimal_asker_does_what_it_says(level: int
     random_askers = [
         task.value(p, t, task.verify(p, t))
         for p, said in task.conversations(300, 0)
-        for t in [task.transcript(p.meta["word"], said)]
+        for t in [task.transcript(p, said)]
     ]
     assert sum(random_askers) / 300 < task.optimum() - 0.2
 

@@ -1,4 +1,4 @@
-"""Answers to learn from, for tests of the relatives of GRPO."""
+"""Answers and conversations to learn from, for tests of what learns from them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,25 @@ def answered(slug: str, scores: list[float], **settings: Any) -> tuple[Any, Step
     assert steps.length is not None
     reward[torch.arange(len(steps)), steps.length - 1] = torch.tensor(scores)
     return made.learner, replace(steps, reward=reward)
+
+
+def talked(slug: str, **settings: Any) -> tuple[Any, Steps]:
+    """A learner and six conversations in the house, of which the first and the fourth succeed; credit is not yet
+    given."""
+    config = registry.load(slug).config(**{"model": "micro", "prompts": 6, "warm_steps": 0, **settings})
+    made = Trainer.start(slug, RunOptions(task="house", steps=1, threads=1, compile="no"), config)
+    steps, _ = made.feed.collect(made.learner)  # type: ignore[attr-defined]
+    reward = torch.zeros_like(steps.reward)
+    assert steps.length is not None
+    reward[torch.arange(6), steps.length - 1] = torch.tensor([1.0, 0, 0, 1, 0, 0])
+    return made.learner, replace(steps, reward=reward)
+
+
+def entropies(learner: Any, steps: Steps) -> Tensor:
+    """Entropy [B, T] of each token's distribution, written out; differentiable."""
+    logits = learner.actor.logits(steps.obs)[:, :-1].log_softmax(-1)
+    found: Tensor = torch.nn.functional.pad(-(logits.exp() * logits).sum(-1), (1, 0))
+    return found
 
 
 def drifted(learner: Any) -> None:

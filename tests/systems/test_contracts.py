@@ -21,7 +21,6 @@ from actrix.nets.targets import Tracked
 from actrix.rng import torch_stream
 from actrix.run.feeds import RolloutFeed, flatten
 from actrix.run.learner import Learner
-from actrix.run.offline import DatasetFeed
 from actrix.run.paths import PathFeed
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.spec import Box, Choices, Spec, vector_spec
@@ -38,7 +37,7 @@ SPACES = [pytest.param(e.slug, kind, id=f"{e.slug}-{kind}") for e in CONTROL for
 LEARNERS = {e.slug: registry.load(e.slug).learner for e in CONTROL}
 CASES = [c for c in SPACES if LEARNERS[str(c.values[0])].losses is not Learner.losses]  # they learn by gradients
 REPLAYED = [c for c in CASES if hasattr(LEARNERS[str(c.values[0])], "target")]
-ACTING = [c for c in SPACES if LEARNERS[str(c.values[0])].feed is not DatasetFeed]
+ACTING = [c for c in SPACES if LEARNERS[str(c.values[0])].feed.wants_data != "must"]
 EXACT = ("ddpg", "dqn", "sac-discrete")  # nothing is drawn in their losses
 ROLLED = [c for c in CASES if issubclass(LEARNERS[str(c.values[0])].feed, RolloutFeed)]
 
@@ -48,6 +47,7 @@ def build(slug: str, spec: Spec, seed: int = 0, **settings: Any) -> Learner:
     known = {f.name for f in dataclasses.fields(entry.config)}
     small: dict[str, Any] = {"hidden": (16, 16), "actor_width": 16, "critic_width": 16, "critic_hidden": (16, 16)}
     small |= {"cells": 8, "critic_steps": 4, "climbers": 3, "climb_steps": 2, "proposals": 4, "ascent": 2, "backup": 3}
+    small |= {"stage_one": 3, "discriminator_steps": 2, "discriminator_hidden": (16, 16), "model_hidden": (16,)}
     chosen = {k: v for k, v in {**small, **settings}.items() if k in known}
     with torch_stream(seed, "initialise"):
         return entry.learner(spec, entry.config(**chosen))
@@ -78,8 +78,10 @@ def experience(learner: Learner, seed: int, masked: bool = False) -> Any:
             context = achieved = None
             if learner.wants_context:
                 context, achieved = torch.rand(2, *shape, learner.wants_context)
+            previous = actions(spec, *shape) if learner.wants_previous else None
+            flags = (terminated, truncated)
             return Transitions(
-                obs, action, reward, next_obs, terminated, truncated, mask, next_mask, returns, context, achieved
+                obs, action, reward, next_obs, *flags, mask, next_mask, returns, context, achieved, previous
             )
         with torch.no_grad():
             condition = learner.actor.condition(obs)
@@ -240,14 +242,14 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
     torch.testing.assert_close(here[TERMINATED], batch.reward[TERMINATED], rtol=1e-6, atol=1e-6)
     # closed form: a critic that says HUGE of everything, an entropy that counts for nothing
     huge = make_constant(learner, HUGE)
-    discount = learner.config.discount**learner.chunk
+    discount = learner.config.discount ** min(learner.chunk, learner.span)
     expected = (batch.reward + discount * huge * ~TERMINATED).clamp(-huge, huge)
     torch.testing.assert_close(mean_of(learner.target(batch)), expected, rtol=1e-6, atol=0 if huge == HUGE else 1e-5)
 
 
 @pytest.mark.parametrize(("slug", "kind"), ROLLED)
 def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, kind: str) -> None:
-    learner = build(slug, SPECS[kind], scale_reward=False)
+    learner = build(slug, SPECS[kind], scale_reward=False, reward="return")
     if isinstance(getattr(learner, "critic", None), ScaledValue):
         learner.critic.rate = 0.0  # the targets' statistics stay as they are
     for i in range(5):  # what has learned nothing may say the same of everything
@@ -343,11 +345,17 @@ def run(slug: str, env: str) -> Learner:
     small = {"hidden": (16,), "warmup": 20, "batch": 16, "capacity": 100, "horizon": 10, "envs": 3}
     small |= {"actor_width": 16, "critic_width": 16, "critic_hidden": (16,), "cells": 8, "offspring": 6, "climbers": 3}
     small |= {"proposals": 4, "ascent": 2, "rollouts": 2, "critic_steps": 4, "climb_steps": 2, "adapt_epochs": 2}
-    small |= {"backup": 3}
+    small |= {
+        "backup": 3,
+        "shown_steps": 10,
+        "round_steps": 20,
+        "discriminator_steps": 2,
+        "discriminator_hidden": (16,),
+    }
     entry = registry.load(slug)
     known = {f.name for f in dataclasses.fields(entry.config)}
     config = entry.config(**{k: v for k, v in small.items() if k in known})
-    data = recorded(env) if entry.learner.feed is DatasetFeed else ()
+    data = recorded(env) if entry.learner.feed.wants_data == "must" else ()
     options = RunOptions(env=env, data=data, steps=90, eval_episodes=3, compile="no", threads=1)
     trainer = Trainer.start(slug, options, config)
     reports = list(trainer)
@@ -390,7 +398,7 @@ def test_an_unsupported_space_names_the_systems_that_can(entry: registry.Entry) 
         if kind in entry.acts:
             continue
         able = [e.slug for e in CONTROL if kind in e.acts]
-        data = recorded(name(kind)) if LEARNERS[entry.slug].feed is DatasetFeed else ()
+        data = recorded(name(kind)) if LEARNERS[entry.slug].feed.wants_data == "must" else ()
         with pytest.raises(ActrixError, match=f"{entry.slug} cannot act in") as caught:
             Trainer.start(entry.slug, RunOptions(env=name(kind), data=data, steps=10))
         assert caught.value.misuse

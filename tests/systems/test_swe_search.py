@@ -16,6 +16,7 @@ from actrix.language.sampler import Sampling
 from actrix.language.tasks import ListDsl
 from actrix.language.tasks.base import Verdict
 from actrix.language.tasks.list_dsl import EVERY, edited, passed
+from actrix.run.loaded import load_learner
 from actrix.run.trainer import RunOptions, Trainer
 from actrix.search.guided import Search
 from actrix.systems.agent.swe_search import Config, SWESearch
@@ -151,7 +152,7 @@ def test_it_learns_runs_and_resumes(tmp_path: Path) -> None:
     trainer.close()
     again = api.resume(tmp_path / "b", quiet=True)
     assert again.step == 4
-    one, other = (api.load_learner(folder)[0].state() for folder in (whole.folder, again.folder))
+    one, other = (load_learner(folder)[0].state() for folder in (whole.folder, again.folder))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     policy = api.load(whole.folder)
     prompt = ListDsl(1).prompts("test", 1, 0)[0].text

@@ -195,7 +195,7 @@ class Part:
     """One of several figures of a run, which is made once for all of them. `measure` gives them by name."""
 
     run: Trained
-    measure: Callable[[Training], Mapping[str, float]]
+    measure: Callable[[Training], Mapping[str, Any]]
     name: str
 
     @property
@@ -203,12 +203,13 @@ class Part:
         return self.run.steps
 
     def __call__(self, seed: int) -> float:
-        return _figures(self.run, self.measure, seed)[self.name]
+        return float(measured(self.run, self.measure, seed)[self.name])
 
 
 @functools.cache
-def _figures(run: Trained, measure: Callable[[Training], Mapping[str, float]], seed: int) -> dict[str, float]:
-    found: dict[str, float] = {}
+def measured(run: Trained, measure: Callable[[Training], Mapping[str, Any]], seed: int) -> dict[str, Any]:
+    """All that `measure` finds in a run, which is made once for whoever asks."""
+    found: dict[str, Any] = {}
 
     def keep(done: Training) -> float:
         found.update(measure(done))

@@ -98,12 +98,12 @@ def played(run: Training, episodes: int, sampled: bool = False) -> Played:
     as it explores. Their starts are those of no training; the same at every call."""
     import torch
 
-    from actrix.envs.many import make_worlds
+    from actrix.envs.many import batched, make_worlds
     from actrix.rng import seed_of, torch_stream
 
     learner, options = run.trainer.learner, run.trainer.options
     assert options.env is not None
-    worlds = make_worlds(options.env, episodes)
+    worlds = make_worlds(options.env, episodes, vector="batched" if batched(options.env) else "local")
     decide = learner.explore if sampled else learner.exploit
     rows: list[tuple[np.ndarray, ...]] = []
     playing, terminated, memory = np.ones(episodes, bool), np.zeros(episodes, bool), None

@@ -16,7 +16,7 @@ from actrix import registry
 FOLDER = Path(__file__).parent
 PARTS = (  # files of this folder that are no claims
     "__init__", "answers", "archives", "claim", "forks", "measures", "preferences", "record", "recordings", "rlpd",
-    "rules", "teams", "worlds",
+    "rules", "supervised", "teams", "worlds",
 )  # fmt: skip
 WORDS = ("statement", "source", "question", "metric", "note", "minutes")  # may change without making a result stale
 

@@ -14,7 +14,10 @@ routes-slow      400 episodes of PointUnevenToll-v0, half by either way, at half
 rooms            400 episodes of 100 steps in the rooms of PointRooms-v0: whence one cell after the other is gone to,
                  unsteadily, at 0.3 to 1 of the speed that is possible, none for more than 40 steps; a third of the
                  time nowhere in particular
+homing-best      5 episodes of Homing-v0 that go straight home
+homing-weak, homing-steady  10 episodes of Homing-v0 by the hand of the supervisor of `claims.supervised`
 peak             1,000 actions of Peak-v0, around two points, none nearer than 0.15 to the peak
+sessions         2,000 sessions of Sessions-v0 as a noisy ranker fills them (32,000 videos); sessions-fresh: others
 """
 
 from __future__ import annotations
@@ -38,12 +41,14 @@ if TYPE_CHECKING:
 SEED = 20_000
 ENVS = {
     "forks": "actrix.claims.forks:Forks-v0",
+    "homing": "actrix.claims.worlds:Homing-v0",
     "pendulum": "Pendulum-v1",
     "peak": "actrix.claims.worlds:Peak-v0",
     "rooms": "actrix.envs.plane:PointRooms-v0",
     "routes-slow": "actrix.envs.plane:PointUnevenToll-v0",
     "routes-toll": "actrix.envs.plane:PointUnevenToll-v0",
     "routes": "actrix.envs.plane:PointUneven-v0",
+    "sessions": "actrix.envs.sessions:Sessions-v0",
 }
 
 
@@ -70,9 +75,11 @@ class Recorded:
         return float(np.mean([sum(e.reward) for e in episodes(self.data)]))
 
 
-def on(data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None) -> OnData:
+def on(
+    data: str, system: str, *settings: Mapping[str, Any], measure: Measure | None = None, variant: str = ""
+) -> OnData:
     """`trained` on recorded data."""
-    return OnData(data, trained(system, *settings, measure=measure))
+    return OnData(data, trained(system, *settings, measure=measure, variant=variant))
 
 
 @cache
@@ -117,6 +124,8 @@ def episodes(name: str) -> list[Episode]:
         return played(ENVS["peak"], near_peak, 1_000, 0)
     if name == "rooms":
         return wandered(400, 100)
+    if name in ("sessions", "sessions-fresh"):
+        return shown(2_000, SEED + (name == "sessions-fresh"))
     if name == "routes-slow":
         from actrix.envs.plane import PointMazes
         from actrix.envs.routes import Expert, recorded
@@ -135,6 +144,12 @@ def episodes(name: str) -> list[Episode]:
         return episodes("pendulum-expert")[:1]
     if name == "pendulum-mixed":
         return episodes("pendulum-expert") + played("Pendulum-v1", jitter, 20, 1_000)
+    if name == "homing-best":
+        return played(ENVS["homing"], straight, 5, 0)
+    if name in ("homing-weak", "homing-steady"):
+        from actrix.claims.supervised import player
+
+        return played(ENVS["homing"], partial(player, name.split("-")[1].title()), 10, 0)
     if name.endswith("-in-100"):
         good = int(name.split("-")[1])
         return (played("Pendulum-v1", swing, good, 0) if good else []) + played(
@@ -203,6 +218,39 @@ def wandered(worlds: int, steps: int) -> list[Episode]:
     ]
 
 
+def shown(sessions: int, seed: int) -> list[Episode]:
+    """So many sessions side by side, filled by the noisy ranker; what is seen as rows."""
+    import numpy as np
+
+    from actrix.data.formats import Episode
+    from actrix.envs.sessions import LIMIT, SessionRows, noisy_ranker
+    from actrix.envs.spaces import ObsMap
+
+    side, rng = SessionRows(sessions), np.random.default_rng(seed)
+    rows = ObsMap(side.single_observation_space).rows
+    seen, chosen, paid = [rows(side.reset(seed=1_000_000 * seed)[0])], [], []
+    length, left = np.zeros(sessions, np.int64), np.zeros(sessions, bool)
+    playing = np.ones(sessions, bool)
+    for _ in range(LIMIT):
+        chosen.append(noisy_ranker(side, rng))
+        obs, reward, leaves, cut, _ = side.step(chosen[-1])
+        seen.append(rows(obs))
+        paid.append(reward)
+        length += playing
+        left |= playing & leaves
+        playing &= ~(leaves | cut)
+    return [
+        Episode(
+            [obs[i] for obs in seen[: n + 1]],
+            [action[i] for action in chosen[:n]],
+            [float(reward[i]) for reward in paid[:n]],
+            bool(left[i]),
+            not left[i],
+        )
+        for i, n in enumerate(length.tolist())
+    ]
+
+
 def forks(rng: np.random.Generator, randomness: float = 0.0) -> Callable[[Any], Any]:
     """Makes up its mind at the start, and walks there unsteadily; `randomness` of its steps are any."""
     import numpy as np
@@ -239,6 +287,13 @@ def swing(rng: np.random.Generator, noise: float = 0.1) -> Callable[[Any], Any]:
         return np.clip([torque + noise * rng.standard_normal()], -2.0, 2.0).astype(np.float32)
 
     return act
+
+
+def straight(rng: np.random.Generator) -> Callable[[Any], Any]:
+    """Goes home, where `claims.worlds.Homing` has it, as fast as can be."""
+    import numpy as np
+
+    return lambda obs: np.clip((0.6 - obs) / 0.1, -1.0, 1.0).astype(np.float32)
 
 
 def near_peak(rng: np.random.Generator) -> Callable[[Any], Any]:

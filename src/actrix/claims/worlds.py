@@ -344,6 +344,24 @@ class LoudAloha(SmallAloha):
         return LoudIslands(n, cls.rows, cls.columns, cls.limit, cls.most, cls.arrival)
 
 
+class Eightfold(gym.Wrapper):
+    """Every action is done eight times; the reward is the sum."""
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
+        total = 0.0
+        for _ in range(8):
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return obs, total, terminated, truncated, info
+
+
+def eightfold_pendulum() -> gym.Env:
+    """Pendulum-v1, of which every eighth step is decided on."""
+    return Eightfold(PendulumEnv())
+
+
 def scaled_pendulum(scale: float) -> gym.Env:
     """Pendulum-v1 with its reward times `scale`."""
     return TransformReward(PendulumEnv(), lambda reward: scale * float(reward))
@@ -368,6 +386,7 @@ for name, scale in (("Tenth", 0.1), ("Plain", 1.0), ("Tenfold", 10.0), ("Hundred
         kwargs={"scale": scale},
         max_episode_steps=200,
     )
+gym.register("EightfoldPendulum-v1", entry_point="actrix.claims.worlds:eightfold_pendulum", max_episode_steps=25)
 gym.register(  # long enough that discounted returns are known
     "LongPendulum-v1", entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=600
 )

@@ -104,7 +104,10 @@ class DiscreteQ(nn.Module):
 
 
 class StateValue(nn.Module):
-    """V(s): [..., D] -> [...]. `net` maps whole rows to [..., 1], where it is not to be a perceptron."""
+    """V(s): [..., D] -> [...]. `net` maps whole rows to [..., 1], where it is not to be a perceptron.
+
+    With `members`, E independent values of rows [B, D] -> [E, B], computed as one batched product.
+    """
 
     def __init__(
         self,
@@ -114,10 +117,13 @@ class StateValue(nn.Module):
         orthogonal: bool = True,
         layer_norm: bool = False,
         net: nn.Module | None = None,
+        members: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(spec.for_critic(), raw=net is not None)
-        self.net = net or MLP(self.encoder.size, hidden, 1, activation, orthogonal=orthogonal, layer_norm=layer_norm)
+        self.net = net or MLP(
+            self.encoder.size, hidden, 1, activation, members, orthogonal=orthogonal, layer_norm=layer_norm
+        )
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.net(self.encoder(obs))[..., 0]

@@ -59,6 +59,7 @@ class Transitions(Batch):
     returns: Tensor | None = None  # [B] return-to-go of what was done, for learners that ask; -inf where unknown
     context: Tensor | None = None  # [B, K] what was pursued: a goal, a descriptor
     achieved: Tensor | None = None  # [B, K] what the episode came to, in the same numbers
+    previous: Tensor | None = None  # [B, A] the action before, 0 at an episode's beginning, for learners that ask
     valid: Tensor | None = None  # [B] bool: False where the data do not say what followed (`data.chunks`); None: all
 
 
@@ -73,7 +74,7 @@ class Steps(Batch):
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool
     truncated: Tensor  # [B, T] bool
-    action_mask: Tensor  # [B, T] bool: steps where the actor decided something
+    action_mask: Tensor  # [B, T] bool: steps where the actor decided something, and that are learned from
     next_obs: Tensor | None = None  # [B, T, D]
     mask: Tensor | None = None  # [B, T, sum of choices] bool: which choices were legal
     condition: Tensor | None = None  # [B, T, E] what the decisions were made under besides (see `Actor.condition`)
@@ -103,6 +104,12 @@ def joined(batches: Sequence[T]) -> T:
 def counted(steps: Steps) -> Steps:
     """The batch with its own counts as denominators: it is one gradient."""
     return replace(steps, total=steps.action_mask.sum(), rows=steps.action_mask.any(1).sum())
+
+
+def groups_of(steps: Steps) -> int:
+    """The number of a batch's groups."""
+    assert steps.group is not None
+    return len(steps.group.unique())
 
 
 def whole_groups(steps: Steps, parts: int, order: Tensor | None = None) -> list[Steps]:

@@ -101,6 +101,14 @@ class Dataset:
         found = returns_to_go(c["reward"], c["terminated"], c["last"], discount)
         self._tensors["returns"] = torch.from_numpy(found)
 
+    def add_previous(self) -> None:
+        """Give every transition the action before it, as `Transitions.previous`: 0 where an episode begins."""
+        action = self._tensors["action"]
+        previous = torch.zeros_like(action)
+        previous[1:] = action[:-1]
+        previous[torch.from_numpy(self.starts[:-1])] = 0
+        self._tensors["previous"] = previous
+
     def sample(self, n: int) -> Transitions:
         """n transitions, uniformly with replacement, drawn from torch's current stream."""
         return self.at(torch.randint(len(self), (n,)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from actrix.data.batches import Transitions
+from actrix.data.datasets import Dataset
 
 
 class Source(Protocol):
@@ -56,3 +57,24 @@ def join(batches: Sequence[Transitions]) -> Transitions:
         if all(isinstance(x, Tensor) for x in found):
             columns[item.name] = torch.cat(found)
     return Transitions(**columns)
+
+
+class Unpaid:
+    """The rows of a data set with all rewards 0, for those who must not know them."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def sample(self, n: int) -> Transitions:
+        """n rows, uniformly with replacement, drawn from torch's current stream."""
+        return self._without(self.data.sample(n))
+
+    def at(self, index: Tensor) -> Transitions:
+        """The given rows [n]."""
+        return self._without(self.data.at(index))
+
+    def _without(self, batch: Transitions) -> Transitions:
+        return replace(batch, reward=torch.zeros_like(batch.reward))

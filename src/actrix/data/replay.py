@@ -151,9 +151,10 @@ class Replay(Ring):
         returns: bool = False,
         context: int = 0,
         chunk: int = 1,
+        previous: bool = False,
     ) -> None:
-        """context: width of the columns `context` and `achieved`; 0 has none. chunk: actions of a row (`data.chunks`);
-        more than 1 have the column `valid`."""
+        """context: width of the columns `context` and `achieved`; 0 has none. previous: whether it has that column.
+        chunk: actions of a row (`data.chunks`); more than 1 have the column `valid`."""
         spec = spec.chunked(chunk) if chunk > 1 else spec
         choices = isinstance(spec.action, Choices)
         layout: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -168,6 +169,8 @@ class Replay(Ring):
             layout["mask"] = layout["next_mask"] = ((sum(spec.action.sizes),), np.bool_)
         if returns:
             layout["returns"] = ((), np.float32)
+        if previous:
+            layout["previous"] = layout["action"]
         if chunk > 1:
             layout["valid"] = ((), np.bool_)
         if context:

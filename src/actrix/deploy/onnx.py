@@ -287,7 +287,7 @@ def export(folder: Path | str, out: Path | str) -> dict[str, Any]:
     Raises ActrixError, and leaves no file, where the file would not do what the policy does.
     """
     require()
-    from actrix.api import load_learner
+    from actrix.run.loaded import load_learner
 
     out = Path(out)
     learner, regime, config = load_learner(folder)

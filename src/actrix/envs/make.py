@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gymnasium as gym
 
@@ -17,10 +19,12 @@ EXTRAS = {"mujoco": "mujoco", "pygame": "classic", "Box2D": "classic", "ale_py":
 def make_env(env_id: str, **kwargs: Any) -> gym.Env:
     """`gymnasium.make` for `Id-v0`, or `module:Id-v0`: a module on the path or in the present folder.
 
-    `pettingzoo:module` is a team of agents (see `envs.teams`).
+    Arguments may follow, as in `Id-v0?days=60&prices=stocks.csv`. `pettingzoo:module` is a team of agents (see
+    `envs.teams`).
     """
-    module, colon, name = env_id.rpartition(":")
-    if colon and module != ZOO:
+    module, name, given = parted(env_id)
+    kwargs = {**given, **kwargs}
+    if module and module != ZOO:
         import_outside(module, f"environment {env_id!r}")
     try:
         if module == ZOO:
@@ -45,7 +49,29 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env:
             f"{env_id!r} is no environment: {brief(error)}", "for example Pendulum-v1", misuse=True
         ) from error
     except Exception as error:
-        raise ActrixError(
-            f"environment {env_id!r} could not be made: {brief(error)}",
-            "check the id and its arguments; --debug shows the whole traceback",
-        ) from error
+        raise unmade(env_id, error) from error
+
+
+def unmade(env_id: str, error: Exception) -> ActrixError:
+    """What to say where making an environment raised."""
+    return ActrixError(
+        f"environment {env_id!r} could not be made: {brief(error)}",
+        "check the id and its arguments; --debug shows the whole traceback",
+    )
+
+
+def parted(env_id: str) -> tuple[str, str, dict[str, Any]]:
+    """Module ("" where none is named), name and arguments of `module:Id-v0?key=value&...`. Values that read as numbers
+    or as True and False are that, and others are text."""
+    whole, _, query = env_id.partition("?")
+    module, _, name = whole.rpartition(":")
+    return module, name, {key: literal(value) for key, value in parse_qsl(query, keep_blank_values=True)}
+
+
+def literal(text: str) -> Any:
+    """A number or a truth value, if the text is one; otherwise the text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, bool | int | float) else text

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
-from actrix.envs.make import ZOO, make_env
+from actrix.envs.make import ZOO, make_env, parted, unmade
 from actrix.envs.pool import PoolWorlds
 from actrix.envs.processes import ProcessWorlds
 from actrix.envs.teams import maker
@@ -24,10 +24,10 @@ def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
     An environment class offers it as `batched(n, **kwargs) -> VectorEnv`. Its `reset` takes one seed for each, and
     every one of them does what it would do alone with that seed.
     """
-    module, colon, name = env_id.rpartition(":")
+    module, name, given = parted(env_id)
     if module == ZOO:
         return getattr(maker(name), "batched", None)
-    if colon:
+    if module:
         import_outside(module, f"environment {env_id!r}")
     spec = gym.registry.get(name)
     if spec is None or spec.entry_point is None or spec.max_episode_steps is not None or spec.additional_wrappers:
@@ -39,7 +39,7 @@ def batched(env_id: str) -> Callable[[int], VectorEnv] | None:
         except Exception:  # `make_env` says what is wrong with it
             return None
     offer = getattr(made, "batched", None)
-    return None if offer is None else functools.partial(offer, **spec.kwargs)
+    return None if offer is None else functools.partial(offer, **{**spec.kwargs, **given})
 
 
 def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0, vector: str = "local") -> Worlds:
@@ -49,7 +49,13 @@ def make_worlds(env_id: str, n: int = 1, workers: int = 0, timeout: float = 60.0
         offer = batched(env_id)
         if offer is None:
             raise ActrixError(f"{env_id} cannot step many at once", "leave out --vector batched", misuse=True)
-        return VectorWorlds(offer(n), env_id, timeout)
+        try:
+            made = offer(n)
+        except ActrixError:
+            raise
+        except Exception as error:
+            raise unmade(env_id, error) from error
+        return VectorWorlds(made, env_id, timeout)
     if vector == "envpool" and workers == 0:
         return PoolWorlds(env_id, n)
     makers = [functools.partial(make_env, env_id) for _ in range(max(n, workers))]

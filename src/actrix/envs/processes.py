@@ -70,6 +70,7 @@ class ProcessWorlds(Worlds):
         self.reward_at = getattr(probe.unwrapped, "reward_at", None)
         self.flow = getattr(probe.unwrapped, "flow", None)
         self.post_decision = getattr(probe.unwrapped, "post_decision", None)
+        self.supervise = getattr(probe.unwrapped, "supervise", None)
         with contextlib.suppress(Exception):
             probe.close()
         self.timeout = timeout

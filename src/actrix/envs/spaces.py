@@ -133,7 +133,8 @@ class ObsMap:
         return row
 
     def rows(self, tree: Any) -> np.ndarray:
-        """Many observations, held as arrays [N, ...] at the leaves of the space: [N, D]."""
+        """Many observations, held as arrays [N, ...] at the leaves of the space: [N, D]. Where all leaves are numbers,
+        rows [N, D] that hold leaf after leaf in the order of the space are taken as they are."""
         if self.plain is not None:
             array = np.asarray(tree)
             if array.shape[1:] != self.plain and size_of(array.shape[1:]) != self.size:
@@ -141,6 +142,10 @@ class ObsMap:
             if self._image and array.dtype != np.uint8:
                 raise ActrixError(f"observations are {array.dtype}, but the space says uint8 images")
             return np.ascontiguousarray(array.reshape(len(array), self.size), self.dtype)
+        if isinstance(tree, np.ndarray):
+            if not self._boxes or tree.shape[1:] != (self.size,):
+                raise ActrixError(f"observations have the shape {tree.shape[1:]}, and the space has several parts")
+            return np.ascontiguousarray(tree, self.dtype)
         try:
             n = min(len(pick(tree, path)) for _, _, path, _ in self._makers)
             rows = np.empty((n, self.size), self.dtype)

@@ -73,6 +73,9 @@ class Worlds:
         # (obs [N, D], canonical action [N, A]) -> [N, D], what an action makes of a state before chance does the rest,
         # where the environment says so
         self.post_decision: Callable[[Tensor, Tensor], Tensor] | None = None
+        # (obs [N, D], canonical action [N, A] that is about to be done) -> (whether somebody would rather take over [N]
+        # bool, what they would do instead [N, A]), where the environment has such a supervisor
+        self.supervise: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
         self.masked: bool | None = None  # whether there are action masks; known after the first reset
 
     def reset(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -232,6 +235,7 @@ class LocalWorlds(Worlds):
         self.reward_at = getattr(one.unwrapped, "reward_at", None)
         self.flow = getattr(one.unwrapped, "flow", None)
         self.post_decision = getattr(one.unwrapped, "post_decision", None)
+        self.supervise = getattr(one.unwrapped, "supervise", None)
 
     def _whose(self) -> str:
         return f"environment {self.first + self._at} ({self.name})"
@@ -305,6 +309,7 @@ class VectorWorlds(Worlds):
         self.reward_at = getattr(env.unwrapped, "reward_at", None)
         self.flow = getattr(env.unwrapped, "flow", None)
         self.post_decision = getattr(env.unwrapped, "post_decision", None)
+        self.supervise = getattr(env.unwrapped, "supervise", None)
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._was_done = np.zeros(self.n, bool)
 

@@ -90,7 +90,7 @@ class LanguageModel(nn.Module, ABC):
         *,
         entropy: bool = True,
     ) -> TokenScores:
-        """`log_prob`, and the entropy of each distribution (not differentiated). Differentiable in logp."""
+        """`log_prob`, and the entropy of each distribution. Both are differentiable."""
         if temperature <= 0:
             raise ActrixError(f"log-probabilities need a temperature above 0, not {temperature}")
         logp, spread = self._score(tokens_BL, lengths_B, temperature, entropy)
@@ -115,12 +115,10 @@ def _gather(logits: Tensor, target: Tensor, temperature: float, entropy: bool) -
         logits = logits / temperature
     flat = logits.reshape(-1, logits.shape[-1])
     logp = -F.cross_entropy(flat, target.reshape(-1), reduction="none").view(target.shape)
-    spread = torch.zeros_like(logp, requires_grad=False)
-    if entropy:
-        with torch.no_grad():
-            every = flat.detach().log_softmax(-1)
-            spread = -(every.exp() * every).sum(-1).view(target.shape)
-    return logp, spread
+    if not entropy:
+        return logp, torch.zeros_like(logp, requires_grad=False)
+    every = flat.log_softmax(-1)
+    return logp, -(every.exp() * every).sum(-1).view(target.shape)
 
 
 class TransformerModel(LanguageModel):

@@ -29,6 +29,22 @@ def reduce(per_step: Tensor, mask: Tensor, mode: str = "token", denominator: Ten
     return total / (count.clamp(min=1) if denominator is None else denominator)
 
 
+def by_turns(mask: Tensor, segment: Tensor) -> Tensor:
+    """Weights [B, T] that make a sum over a row's steps the mean over its segments of the means over their steps.
+
+    mask: [B, T] bool, the steps that count; segment: [B, T], of which segment a step is part, below T (at steps that
+    count; anything elsewhere). A row's weights sum to 1, or to 0 where nothing counts.
+    """
+    place, one = segment.clamp(min=0), mask.to(torch.float32)
+    size = torch.zeros_like(one).scatter_add(1, place, one)
+    return one / (size.gather(1, place).clamp(min=1) * (size > 0).sum(1, keepdim=True).clamp(min=1))
+
+
+def corridor(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far a value lies outside of [low, high]: max(low - v, 0) + max(v - high, 0). Shapes broadcast."""
+    return (low - value).relu() + (value - high).relu()
+
+
 def clipped(
     logp: Tensor, logp_behaviour: Tensor, advantage: Tensor, clip: float, clip_high: float | None = None
 ) -> Tensor:

@@ -58,6 +58,7 @@ class Feed:
     """Base of the feeds: gathers experience and hands out batches. `progress` counts."""
 
     remark = ""  # what a person must know before it begins
+    wants_data: ClassVar[str] = "no"  # recorded data: no, must, or may: then `DatasetFeed` takes its place
 
     def __init__(self, setting: Setting) -> None:
         self.seed, self.progress = setting.seed, Progress()
@@ -129,6 +130,8 @@ class ReplayFeed(WorldFeed):
     of each batch is to come from the newest rows alone, newest_share and newest (rows).
     """
 
+    wants_data = "may"
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.config = setting.learner.config
@@ -143,6 +146,9 @@ class ReplayFeed(WorldFeed):
         # two checkpoints are kept: neither may be overwritten by what follows it
         self._slack = 2 * (setting.checkpoint_every + self.worlds.n) if setting.folder is not None else 0
         self._replay: Replay | None = None
+        self.previous: np.ndarray | None = None  # the actions before these [N, A]
+        if setting.learner.wants_previous:
+            self.previous = np.zeros((self.worlds.n, self.worlds.spec.action_size), np.float32)
         self.due = 0.0
 
     @classmethod
@@ -158,13 +164,16 @@ class ReplayFeed(WorldFeed):
     def _empty(self, masks: bool) -> Replay:
         returns = self.returns is not None
         return Replay(
-            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk
+            self.worlds.spec, self._capacity, self._folder, self._slack, masks, returns, chunk=self.chunk,
+            previous=self.previous is not None,
         )  # fmt: skip
 
     def reset(self) -> None:
         super().reset()
         if self.returns is not None:
             self.returns.forget()
+        if self.previous is not None:
+            self.previous = np.zeros_like(self.previous)
         if self.windows is not None:
             self.windows.forget()
 
@@ -178,8 +187,9 @@ class ReplayFeed(WorldFeed):
         rows = Transitions(**{name: torch.from_numpy(values) for name, values in columns.items()})
         learner.observe(rows, torch.from_numpy(valid))
 
-    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
-        config, progress = self.config, self.progress
+    def gather(self, learner: Learner) -> None:
+        """One step of every environment, into the replay."""
+        progress = self.progress
         warming = progress.steps < self.warmup
         with torch_stream(self.seed, "act", progress.steps):
             if warming:
@@ -187,7 +197,7 @@ class ReplayFeed(WorldFeed):
             else:
                 seen = torch.from_numpy(self.obs)
                 decided, self.memory = learner.explore(seen, self.tensor_mask(), self.memory)
-                action = decided.action.cpu().numpy()
+                action = self.chosen(decided.action.cpu()).numpy()
         out = self.worlds.step(action)
         columns = {
             "obs": self.obs, "action": action, "reward": out.reward, "next_obs": out.next_obs,
@@ -195,6 +205,9 @@ class ReplayFeed(WorldFeed):
         }  # fmt: skip
         if self.mask is not None and out.next_mask is not None:
             columns |= {"mask": self.mask, "next_mask": out.next_mask}
+        if self.previous is not None:
+            columns["previous"] = self.previous
+            self.previous = np.where((out.terminated | out.truncated | ~out.valid)[:, None], np.float32(0), action)
         if self.returns is not None:
             columns["returns"] = np.full_like(out.reward, -np.inf)
         self.observe(learner, columns, out.valid)
@@ -207,6 +220,10 @@ class ReplayFeed(WorldFeed):
         if self.returns is not None:
             self.returns.follow(self.replay, out)
         self.advance(learner, out)
+
+    def round(self, learner: Learner) -> Iterator[tuple[Any, Hashable]]:
+        config, progress = self.config, self.progress
+        self.gather(learner)
         if progress.steps < self.warmup or not len(self.replay):
             return
         self.due += config.updates_per_step * self.worlds.n
@@ -215,6 +232,10 @@ class ReplayFeed(WorldFeed):
             with torch_stream(self.seed, "replay", progress.updates):
                 batch = self.sample(config.batch)
             yield self.drawn(batch), None
+
+    def chosen(self, action: Tensor) -> Tensor:
+        """What is done [N, A] where the policy decided on `action` [N, A]."""
+        return action
 
     def stored(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What goes into the replay of a step's columns."""
@@ -281,6 +302,8 @@ class CurriculumFeed(ReplayFeed):
     The config gives, besides what `ReplayFeed` reads: stage_every (environment steps of a stage; 0 stays at stage 0)
     and relabel.
     """
+
+    wants_data = "no"
 
     @property
     def stage(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from actrix.data.batches import Judged, Steps, counted, whole_groups
+from actrix.data.batches import Judged, Steps, counted, groups_of, whole_groups
 from actrix.errors import ActrixError
 from actrix.evaluate.statistics import interval
 from actrix.language.convert import make_model, pretrained
@@ -55,6 +55,7 @@ class LanguageLearner(Learner):
     reference: Tracked[LanguageModel] | None  # the policy after the warm start, frozen, where a system wants it
     answers: ClassVar[int] = 4  # independent answers to each prompt of an evaluation
     home: ClassVar[str] = "countdown"  # a bundled task that the system can learn
+    selects: ClassVar[bool] = False  # whether it learns from some tokens of an answer and not from others
 
     def __init__(self, spec: TokenSpec, config: Any) -> None:
         super().__init__(spec, config)  # type: ignore[arg-type]
@@ -144,7 +145,7 @@ class LanguageFeed(Feed):
         if not self.converses and isinstance(setting.task, Talks):
             raise ActrixError(
                 f"the task {self.task.label!r} is a conversation, and this system learns from single answers",
-                "use archer, grpo, rloo or ppo-token; or --task countdown",
+                "use archer, poad, grpo, rloo or ppo-token; or --task countdown",
                 misuse=True,
             )
         self.config = setting.learner.config
@@ -187,10 +188,13 @@ class LanguageFeed(Feed):
         return torch.Generator().manual_seed(seed_of(self.seed, name, *counters))
 
     def passes(self, steps: Steps) -> Iterator[tuple[Steps, Hashable]]:
-        """The minibatches of a round: `epochs` passes over it, groups of rows as they are."""
+        """The minibatches of a round: `epochs` passes over it, groups of rows as they are. Rows from which nothing is
+        learned are left out."""
         config = self.config
-        for epoch in range(config.epochs):
-            order = torch.randperm(config.prompts, generator=self.stream("shuffle", self.progress.steps, epoch))
+        learned = steps.action_mask.any(1)
+        steps = steps if bool(learned.all()) else steps[learned]
+        for epoch in range(config.epochs if len(steps) else 0):
+            order = torch.randperm(groups_of(steps), generator=self.stream("shuffle", self.progress.steps, epoch))
             for part in whole_groups(steps, config.minibatches, order):
                 yield counted(part), None
 
@@ -216,6 +220,7 @@ class PromptFeed(LanguageFeed):
             steps = learner.prepare(steps)
         self.progress.traces += report(steps)
         self.progress.steps += 1
+        self.progress.figures["learned"] = steps.action_mask.sum()  # tokens
         yield from self.passes(steps)
 
     def collect(self, learner: LanguageLearner) -> tuple[Steps, Callable[[Steps], list[dict[str, Any]]]]:

@@ -12,7 +12,7 @@ from actrix.actors.base import Action, Actor
 from actrix.data.batches import Transitions
 from actrix.data.chunks import Chunks
 from actrix.data.datasets import Dataset
-from actrix.data.goals import Hindsight
+from actrix.data.weighting import Rows
 from actrix.nets.normaliser import Normaliser, RewardScaler
 from actrix.optim import Optimiser, Rule
 from actrix.spec import Spec
@@ -52,6 +52,7 @@ class Learner(nn.Module):
     ranks = False  # whether its policy chooses among its own proposals by what a critic says of them
     chunk = 1  # actions that it decides on at once: a batch then holds chunks (see `data.chunks`)
     weigh = "evenly"  # how episodes of data are drawn, where `RunOptions.weigh` does not say (`data.weighting`)
+    wants_previous = False  # whether `Transitions.previous` is to be filled
     wants_context = 0  # width of `Transitions.context` and `.achieved`, where they are to be filled
     actor: Actor
     optimiser: Optimiser
@@ -82,7 +83,7 @@ class Learner(nn.Module):
         """Actions in a row that a row of a batch holds, where it judges more of them than it decides on."""
         return self.chunk
 
-    def sampled(self, data: Dataset) -> Dataset | Chunks | Hindsight:
+    def sampled(self, data: Dataset) -> Rows:
         """What it draws of a data set."""
         return Chunks(data, self.span, self.config.discount) if self.span > 1 else data
 

@@ -32,6 +32,8 @@ class DatasetFeed(Feed):
     the replay. The config gives: batch; and for the second part what `ReplayFeed` wants.
     """
 
+    wants_data = "must"
+
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         learner = setting.learner
@@ -45,6 +47,8 @@ class DatasetFeed(Feed):
         for data in setting.data:
             if learner.wants_returns:
                 data.add_returns(self.config.discount)
+            if learner.wants_previous:
+                data.add_previous()
         weights = setting.mix[: len(setting.data)] or [len(data) for data in setting.data]
         if learner.span > 1 and learner.wants_returns:
             raise ActrixError(f"{type(learner).__name__} wants returns of chunks, which are not worked out")
@@ -64,12 +68,16 @@ class DatasetFeed(Feed):
         self.online: Continued | None = None
         if setting.total_steps > setting.offline_steps:
             share = setting.mix[-1] / sum(setting.mix) if len(setting.mix) > len(setting.data) else REPLAY_SHARE
-            self.online = Continued(setting, self.data, share)
+            self.online = self.continued(setting, share)
             self.online.progress = self.progress
 
     @classmethod
     def plan(cls, config: Any, steps: int) -> tuple[float, int]:
         return steps, config.batch
+
+    def continued(self, setting: Setting, share: float) -> Continued:
+        """The part in the environment; `share` of its batches is to come from the replay."""
+        return Continued(setting, self.data, share)
 
     @property
     def begun(self) -> bool:

@@ -25,7 +25,7 @@ class RunOptions:
     mix: tuple[float, ...] = ()  # weight of each data set (default: its size); online one more, the replay's (half)
     weigh: str = "auto"  # episodes of data are drawn evenly, by return, by advantage, or top; auto: as the system does
     weigh_alpha: float = 0.1  # of return, advantage: temperature, in units of their range; of top: the share kept
-    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 400)
+    steps: int = 100_000  # budget: environment steps, updates from --data, or rounds of a language task (there 800)
     online_steps: int = 0  # after --steps updates from --data, environment steps with the same trainer
     seed: int = 0  # every random draw of the run follows from it
     workers: int = -1  # worker processes that share the environments; 0: in this process; -1: chosen by measuring
@@ -57,7 +57,7 @@ class RunOptions:
         check_data(self)
         untouched = self.steps == RunOptions.steps
         if self.task is not None and untouched:
-            return dataclasses.replace(self, steps=400).resolved()
+            return dataclasses.replace(self, steps=800).resolved()
         return dataclasses.replace(
             self,
             eval_episodes=self.eval_episodes or (10 if self.task is None else 200),
@@ -115,11 +115,11 @@ LEAST_SETTING = {  # the same for the fields of systems, which share these names
     "minibatches": 1, "actor_width": 1, "critic_width": 1, "delay": 1, "members": 1, "hold": 1, "atoms": 2,
     "cells": 1, "offspring": 1, "climbers": 1, "critic_hidden": 1, "critic_steps": 1, "length": 1e-6, "pool": 1,
     "share": 0, "bridge_steps": 1, "paths": 1, "newest": 1, "newest_share": 0, "backup": 1, "samples": 1, "upper": 0,
-    "distilled": 0, "current": 0, "future": 0,
+    "distilled": 0, "current": 0, "future": 0, "attention": 0, "slip": 0,
 }  # fmt: skip
 MOST = {
     "discount": 1.0, "target_rate": 1.0, "seed": 2**63 - 1, "newest_share": 1.0, "upper": 1.0, "distilled": 1.0,
-    "current": 1.0, "future": 1.0,
+    "current": 1.0, "future": 1.0, "attention": 1.0, "slip": 1.0,
 }  # fmt: skip
 
 

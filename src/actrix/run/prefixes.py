@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from actrix.data.batches import Steps, counted, whole_groups
+from actrix.data.batches import Steps, counted, groups_of, whole_groups
 from actrix.errors import ActrixError
 from actrix.language.sampler import Sampling
 from actrix.language.steps import Segments
@@ -182,12 +182,6 @@ class PrefixFeed(LanguageFeed):
         said, logp = steps.obs[row, start:stop].tolist(), steps.logp_behaviour[row, start:stop].tolist()
         trace.add(Message(0, "actor", tuple(said), tuple(logp)))
         return shown(trace, self.task.tokenizer, self.progress.steps, {1: steps.advantage[row, start:stop].tolist()})
-
-
-def groups_of(steps: Steps) -> int:
-    """The number of a batch's groups."""
-    assert steps.group is not None
-    return len(steps.group.unique())
 
 
 def balanced(drawn: Sequence[Drawn], keep: int) -> list[Drawn]:

@@ -24,7 +24,7 @@ from actrix.envs.worlds import Worlds
 from actrix.errors import ActrixError
 from actrix.rng import torch_stream
 from actrix.run.engine import EngineOptions, choose
-from actrix.run.feeds import Feed, ReplayFeed, Setting
+from actrix.run.feeds import Feed, Setting
 from actrix.run.learner import Learner
 from actrix.run.offline import DatasetFeed, Recorded, absolute
 from actrix.run.options import RunOptions
@@ -84,14 +84,14 @@ def check_sources(entry: registry.System, options: RunOptions, config: Any) -> N
     """ActrixError where a system cannot learn from what the options offer."""
     feed = entry.learner.feed  # type: ignore[attr-defined]
     if not options.data:
-        if feed is DatasetFeed:
+        if feed.wants_data == "must":
             raise ActrixError(
                 f"{entry.slug} learns from recorded experience",
                 "give --data DIR; `actrix collect RUN` makes such data out of a policy",
                 misuse=True,
             )
         return
-    if feed not in (DatasetFeed, ReplayFeed):
+    if feed.wants_data == "no":
         raise ActrixError(
             f"{entry.slug} learns from its own rollouts, not from recorded data",
             "use a system of the family offline, or one with a replay, such as sac",
@@ -192,7 +192,7 @@ class ControlRegime:
             return cls(spec, config).to(self.options.device)
 
     def feed_of(self, learner: Learner) -> type[Feed]:
-        return DatasetFeed if self.options.data else learner.feed
+        return DatasetFeed if self.options.data and learner.feed.wants_data == "may" else learner.feed
 
     def engine(self, learner: Learner, options: RunOptions) -> EngineOptions:
         o = options

@@ -147,6 +147,19 @@ class DataFirst(Settings, before="batch"):
     envs: int = 1  # environments stepped together, once online
 
 
+class Prior(DataFirst, before="temperature"):
+    """SAC on half data and half replay, with many critics (`PriorLearner`)."""
+
+    delay: int = 1  # updates of the critics per update of the actor
+    temperature: float = 1.0  # initial temperature, in units of reward per nat
+    members: int = 10  # critics
+    subset: int = 2  # of them, drawn anew for each target
+    hidden: tuple[int, ...] = (256, 256)  # units of each hidden layer, actor and critics
+    rate: float = 3e-4  # Adam learning rate of all groups
+    discount: float = 0.99  # per environment step
+    target_rate: float = 0.005  # Polyak rate of the target critics, per update
+
+
 class Held(DataFirst, before="weight"):
     """TD3 whose actor is held to what was done (`HeldLearner`)."""
 

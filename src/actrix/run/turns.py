@@ -41,7 +41,7 @@ class UtteranceFeed(LanguageFeed):
         if not isinstance(task, Talks):
             raise ActrixError(
                 f"the task {task.label!r} is no conversation",
-                "use --task twentyq, or a system such as grpo",
+                "use --task twentyq or house, or a system such as grpo",
                 misuse=True,
             )
         self.role = program_of(task).role

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from actrix import credit
@@ -30,7 +31,7 @@ class ValuedLearner(LanguageLearner):
     critic     mean 0.5 (V_t - (A_t + V_behaviour,t))^2
 
     Advantages are standardised over the round's tokens. A subclass may say in `paid` what tokens earn, if not the
-    verdict at the end. The config gives what `settings.Valued` holds.
+    verdict at the end, and in `discounts` what follows them counts. The config gives what `settings.Valued` holds.
     """
 
     feed = PromptFeed
@@ -58,15 +59,24 @@ class ValuedLearner(LanguageLearner):
         ended = steps.terminated | steps.truncated
         advantage, target = credit.gae(
             reward, value, F.pad(value[:, 1:], (0, 1)), ended, torch.zeros_like(ended),
-            self.config.discount, self.config.decay, mask,
+            self.discounts(steps), self.config.decay, mask,
         )  # fmt: skip
         advantage = credit.standardise(advantage, mask) * mask
         return replace(steps, reward=reward, action_mask=mask, advantage=advantage, target=target)
 
+    def discounts(self, steps: Steps) -> float | Tensor:
+        """Of what follows a token: one number, or [B, T]."""
+        discount: float = self.config.discount
+        return discount
+
     def objective(self, steps: Steps) -> Losses:
+        return self.improved(steps, self.log_prob(steps))
+
+    def improved(self, steps: Steps, logp: Tensor) -> Losses:
+        """The losses of actor and critic, where the tokens' log-probabilities are now logp [B, T]."""
         assert steps.advantage is not None
         assert steps.target is not None
-        mask, logp = steps.action_mask, self.log_prob(steps)
+        mask = steps.action_mask
         per_step = clipped(logp, steps.logp_behaviour, steps.advantage, self.config.clip, self.config.clip_high)
         error = 0.5 * (self.critic(steps.obs) - steps.target).square()
         return Losses(

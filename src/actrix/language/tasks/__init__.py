@@ -15,6 +15,7 @@ from actrix.language.tasks.base import Prompt, Split, Task, Verdict, split_of
 from actrix.language.tasks.countdown import Countdown
 from actrix.language.tasks.external import JsonLines, ReasoningGym
 from actrix.language.tasks.game import Game
+from actrix.language.tasks.house import Escape
 from actrix.language.tasks.list_dsl import ListDsl
 from actrix.language.tasks.programs import HumanEval
 from actrix.language.tasks.sort import Sort
@@ -26,8 +27,10 @@ BUNDLED: dict[
     str, type[AnyOrder] | type[Countdown] | type[Arithmetic] | type[ArithTrace] | type[ListDsl] | type[Sort]
 ] = {task.name: task for task in (AnyOrder, Arithmetic, ArithTrace, Countdown, ListDsl, Sort)}
 
-# Tasks that test what they train on: two have answers to no particular question, the third no problems that are new.
-CLOSED: dict[str, type[Styles] | type[Taste] | type[TwentyQ]] = {task.name: task for task in (Styles, Taste, TwentyQ)}
+# Tasks that test what they train on: two have answers to no particular question, the others no problems that are new.
+CLOSED: dict[str, type[Escape] | type[Styles] | type[Taste] | type[TwentyQ]] = {
+    task.name: task for task in (Escape, Styles, Taste, TwentyQ)
+}
 
 FAMILIES: dict[str, tuple[type[Game] | type[HumanEval] | type[JsonLines] | type[ReasoningGym], str]] = {
     "game": (Game, "a matrix (rps, ladder-SIZE, random-SIZE-SEED or scores-SIZE-SEED)"),
@@ -63,6 +66,7 @@ __all__ = [
     "ArithTrace",
     "Arithmetic",
     "Countdown",
+    "Escape",
     "Game",
     "HumanEval",
     "JsonLines",

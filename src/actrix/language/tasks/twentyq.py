@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import ClassVar
 
-from actrix.errors import ActrixError
-from actrix.language.tasks.base import Prompt, Reply, Split, Task, Verdict
+from actrix.language.tasks.base import Prompt, Reply
+from actrix.language.tasks.conversation import Conversation
 from actrix.language.tokens import Tokenizer, WordTokenizer
 
 QUESTIONS = (
@@ -81,9 +81,12 @@ def guessed(utterance: str) -> str | None:
     return words[3] if len(words) == 5 and words[:3] == ["is", "it", "a"] and words[4] == "?" else None
 
 
-class TwentyQ(Task):
+class TwentyQ(Conversation):
     name: ClassVar[str] = "twentyq"
     turns = TURNS
+    end: ClassVar[str] = "?"
+    success: ClassVar[str] = "right"
+    worst: ClassVar[float] = -COST * TURNS
 
     def __init__(self, level: int = 1) -> None:
         self.level = self.check_level(level)
@@ -101,27 +104,14 @@ class TwentyQ(Task):
     def problem(self, word: str) -> Prompt:
         return Prompt("guess :", guess_of(word), word, {"word": word})
 
-    def _problems(self, split: Split, n: int, seed: int, purpose: str) -> list[tuple[Prompt, str]]:
-        """Every word equally often, as far as n allows, in random order; the same words in both splits."""
-        if split not in ("train", "test"):
-            raise ActrixError(f"a task has the splits train and test, not {split!r}", misuse=True)
-        source = random.Random(f"{self.label}/{self.level}/{split}/{purpose}/{seed}")
-        words: list[str] = []
-        while len(words) < n:
-            words += source.sample(self.names, len(self.names))
-        return [(self.problem(w), self.transcript(w, self.best(w))) for w in words[:n]]
-
-    def draw(self, random: random.Random) -> tuple[Prompt, str]:
-        word = random.choice(self.names)
-        return self.problem(word), self.transcript(word, self.best(word))
+    def everything(self) -> list[Prompt]:
+        return [self.problem(word) for word in self.names]
 
     def counterpart(self, prompt: Prompt) -> Thinker:
         return Thinker(prompt.meta["word"], self.names)
 
-    def transcript(self, word: str, utterances: Iterable[str]) -> str:
-        """What is said after the problem, if these are the utterances."""
-        partner = Thinker(word, self.names)
-        return " ".join(f"{text} {partner.hear(text).text}" for text in utterances)
+    def missed(self, prompt: Prompt) -> str:
+        return f"it was a {prompt.meta['word']}"
 
     # -- askers -------------------------------------------------------------------------------------------------
 
@@ -148,9 +138,9 @@ class TwentyQ(Task):
             found.append((self.problem(word), said))
         return found
 
-    def best(self, word: str) -> list[str]:
-        """What the optimal asker says if this is the word."""
-        left, said = frozenset(self.names), []
+    def best(self, prompt: Prompt) -> list[str]:
+        """What the optimal asker says."""
+        word, left, said = prompt.meta["word"], frozenset(self.names), []
         for turn in range(TURNS):
             move = _plan(left, TURNS - turn)[1]
             if isinstance(move, str):
@@ -166,42 +156,6 @@ class TwentyQ(Task):
     def optimum(self) -> float:
         """Return of the optimal asker, over all words: what no asker can exceed."""
         return _plan(frozenset(self.names), TURNS)[0]
-
-    # -- verdicts -----------------------------------------------------------------------------------------------
-
-    def _replay(self, prompt: Prompt, completion: str) -> tuple[list[Reply], bool]:
-        """Replies to the utterances of a transcript; and whether it holds the very replies that were given."""
-        words, partner = completion.split(), self.counterpart(prompt)
-        replies: list[Reply] = []
-        said: list[str] = []
-        place = 0
-        while place < len(words) and not (replies and replies[-1].over):
-            said.append(words[place])
-            place += 1
-            if said[-1] == "?" or len(said) == self.utterance:
-                replies.append(partner.hear(" ".join(said)))
-                said = []
-                if words[place : place + 1] != [replies[-1].text]:
-                    return replies, False
-                place += 1
-        return replies, place == len(words) and not said and bool(replies)
-
-    def verify(self, prompt: Prompt, completion: str) -> Verdict:
-        """Format: the share of utterances that are questions or guesses. Correct: the word was guessed.
-
-        The score is a tenth for the format, the rest for the word. A transcript whose replies are not the
-        counterpart's is worth nothing.
-        """
-        replies, true = self._replay(prompt, completion[:2000])
-        share = sum(r.text != "what" for r in replies) / len(replies) if true else 0.0
-        right = float(true and replies[-1].text == "right")
-        text = "" if right else f"it was a {prompt.meta['word']}" if true else "not what was said"
-        return Verdict(0.1 * share + 0.9 * right, {"format": share, "correct": right}, text)
-
-    def value(self, prompt: Prompt, completion: str, judged: Verdict) -> float:
-        """The return."""
-        replies, true = self._replay(prompt, completion)
-        return sum(r.reward for r in replies) if true else -COST * TURNS
 
 
 @cache

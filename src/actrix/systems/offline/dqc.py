@@ -38,9 +38,9 @@ from actrix.actors.candidates import select
 from actrix.actors.generative import Generative
 from actrix.critics.values import QEnsemble, StateValue, Value
 from actrix.data.batches import Transitions
-from actrix.data.chunks import Chunks
 from actrix.data.datasets import Dataset
 from actrix.data.goals import Hindsight, goal_parts
+from actrix.data.weighting import Rows
 from actrix.errors import ActrixError
 from actrix.nets.processes import Flow
 from actrix.nets.targets import tracked
@@ -107,7 +107,7 @@ class DQC(Learner):
     def span(self) -> int:
         return self.config.backup
 
-    def sampled(self, data: Dataset) -> Dataset | Chunks | Hindsight:
+    def sampled(self, data: Dataset) -> Rows:
         c = self.config
         if goal_parts(self.spec) is None:
             return super().sampled(data)
