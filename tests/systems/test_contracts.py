@@ -250,7 +250,7 @@ def test_replayed_truncation_bootstraps_and_termination_does_not(slug: str, kind
 @pytest.mark.parametrize(("slug", "kind"), ROLLED)
 def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, kind: str) -> None:
     learner = build(slug, SPECS[kind], scale_reward=False, reward="return")
-    if isinstance(learner.critic, ScaledValue):
+    if isinstance(getattr(learner, "critic", None), ScaledValue):
         learner.critic.rate = 0.0  # the targets' statistics stay as they are
     for i in range(5):  # what has learned nothing may say the same of everything
         learner.update(batch_of(learner, 1 + i))
@@ -258,6 +258,8 @@ def test_rolled_out_truncation_bootstraps_and_termination_does_not(slug: str, ki
     flags = {"terminated": TERMINATED[:, None], "truncated": TRUNCATED[:, None]}
     steps = dataclasses.replace(steps, **flags, action_mask=torch.ones(4, 1, dtype=torch.bool))
     here = learner.prepare(steps).target
+    if here is None:
+        pytest.skip("there is no learned value to bootstrap from")
     there = learner.prepare(dataclasses.replace(steps, next_obs=steps.next_obs + 1)).target
     assert torch.equal((here == there)[:, 0], TERMINATED)
     make_constant(learner, HUGE)
