@@ -191,7 +191,7 @@ claim = Claim(
     "that of rewards to go with a baseline, and far less than that of whole trajectories, which without a "
     "baseline know little here, as every return is near 0.8; Bayesian quadrature over trajectories (BPG) inherits "
     "that. Two things are not. The posterior is much too uncertain: its errors are a twentieth of what it "
-    "expects, since a prior of unit variance was taken from the paper where values differ by a tenth; nothing was "
+    "expects, since the prior has unit variance and values differ by a tenth; nothing was "
     "scaled to mend that. And on CartPole with a linear policy it learns in as many episodes as Monte Carlo with "
     "the mean return as baseline (68 and 57; 60 and 59 on the seeds for tuning), and the natural gradient makes "
     "either slower. The gain in angle is largest from few steps; here a round has 200. Tuned on seeds 1000 to "
