@@ -21,8 +21,9 @@ class ActrixError(Exception):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ActrixError:
     """The error for a name nobody knows, with the nearest names there are."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near.sort(key=lambda other: sorted(other) != sorted(name))  # letters that changed places are the likeliest slip
     hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
     return ActrixError(f"unknown {kind} {name!r}", hint, misuse=True)
 

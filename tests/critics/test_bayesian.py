@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from actrix.actors.linear import inner_scores
 from actrix.actors.stochastic import stochastic
 from actrix.critics import bayesian
 from actrix.nets.features import Features, LinearNet
@@ -57,7 +58,7 @@ def test_scores_of_linear_policies_are_their_gradients(kind: str, count: int) ->
         rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(logp.sum(), list(actor.parameters()))]))
     u = torch.stack(rows).double()
     assert float(u.norm()) > 1
-    torch.testing.assert_close(bayesian.linear_scores(actor, obs, decided, mask), u @ u.T, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(inner_scores(actor, obs, decided, mask), u @ u.T, rtol=1e-4, atol=1e-4)
 
 
 def test_over_whole_episodes_it_is_regression_on_returns(rng: torch.Generator) -> None:

@@ -41,6 +41,12 @@ NAMES = {  # ours first; then those of D4RL and of Minari
 MENDING = "mend or leave out that row; nothing has been trained on it"
 
 
+def member_of(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of an NPZ file. Such files can hold code; it is never run."""
+    with file.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
 @dataclass(frozen=True)
 class Chunk:
     """n consecutive rows. An observation is an array, or a dict or tuple of arrays, as its space has it."""
@@ -231,8 +237,7 @@ class Table:
         with reading(self.path, f"column {found!r}"):
             if self.kind == "D4RL":
                 return self._file[found]
-            with self._file.open(f"{found}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
+            return member_of(self._file, found)
 
     def flag(self, name: str, n: int) -> np.ndarray:
         """A column of booleans [n], also where they are kept as 0 and 1."""

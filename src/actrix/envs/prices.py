@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from actrix.data.formats import member_of
 from actrix.errors import ActrixError, unknown
 
 Array = npt.NDArray[np.float64]
@@ -141,8 +142,8 @@ def from_csv(path: Path) -> Columns:
 
 def from_npz(path: Path) -> Columns:
     """Arrays [D, N] by feature, names of the assets, dates."""
-    with np.load(path, allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
+    with zipfile.ZipFile(path) as file:
+        found = {name: member_of(file, name) for name in (n.removesuffix(".npy") for n in file.namelist())}
     if "close" not in found or found["close"].ndim != 2:
         raise ActrixError(f"{path} has no array `close` [days, assets]", f"it has {', '.join(found)}", misuse=True)
     shape = found["close"].shape

@@ -26,6 +26,7 @@ import torch
 from actrix import credit
 from actrix.actors.categorical import Categorical
 from actrix.actors.gaussian import Gaussian
+from actrix.actors.linear import inner_scores
 from actrix.actors.stochastic import stochastic
 from actrix.critics import bayesian
 from actrix.data.batches import Steps
@@ -98,7 +99,7 @@ class BayesianAC(Learner):
         next_acts = torch.cat((acts[:, 1:], torch.zeros_like(acts[:, :1])), 1)
         goes_on, ended = (acts & ~over & next_acts)[acts], steps.terminated[acts]
         rows = steps.map(lambda x: x[acts] if x.ndim >= 2 else x)
-        scores = bayesian.linear_scores(self.actor, rows.obs, rows.action, rows.mask)
+        scores = inner_scores(self.actor, rows.obs, rows.action, rows.mask)
         if config.estimate == "process":
             kernel = bayesian.gaussian_kernel(rows.obs, config.length) + bayesian.fisher_kernel(scores, config.ridge)
             weight = bayesian.gptd(kernel, reward[acts], goes_on, ended, config.discount, config.noise)
